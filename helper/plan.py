@@ -1,21 +1,20 @@
 """The plan: the ordered operations that a request means. Pure: it looks at nothing else.
 
 The helper carries a plan out through netlink (apply.py), the generator writes the same plan as
-a shell script: `commands()` is what a person would type for an operation. Both call `plan_up()`
-and `plan_down()`, so whoever reviewed a script has reviewed the helper's work.
+a shell script: `commands()` is what a person would type for an operation, and its docstring says
+why it is there. Whoever reviewed a script has reviewed the helper's work.
 
 Operations are NamedTuples, not dataclasses: as unchangeable, and importing dataclasses takes
 longer than all of the helper's own modules.
 """
 
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 from .request import Request
 from .ruleset import FORWARDS, TABLE, UPLINKS, ruleset_text
 
 # Device groups 29696 (0x7400) to 29703 are tapdraft's; the three low bits say what a tap may do.
-GROUP = 0x7400
-GROUP_LENGTH = 29  # as in "iifgroup 29696/29"
+GROUP, GROUPS = 0x7400, 8
 LEAVES, MASQUERADED, REACHES_HOST = 1, 2, 4
 # What no request asks for: masqueraded without leaving. Taps wait here, cut off, to be deleted.
 DOOMED = GROUP + MASQUERADED
@@ -38,7 +37,7 @@ class Uplink(NamedTuple):
 
 
 class CreateTap(NamedTuple):
-    """The tap, owned by the user, with the two marks that its owner cannot change."""
+    """Make the tap for the guest: the user's qemu may open it, nobody else's."""
 
     tap: str
     guest: str
@@ -46,9 +45,6 @@ class CreateTap(NamedTuple):
     group: int
     mtu: int
     multi_queue: bool
-
-    why = "Make the tap for the guest: the user's qemu may open it, nobody else's."
-    undone = "deleting the tap"
 
     @property
     def alias(self) -> str:
@@ -62,17 +58,11 @@ class CreateTap(NamedTuple):
             Command(("ip", "link", "set", "dev", self.tap, *marks)),
         )
 
-    def undo(self) -> "Operation | None":
-        return DeleteTap(self.tap)
-
 
 class HardenTap(NamedTuple):
-    """Nothing that a guest sends may configure the host."""
+    """No IPv6 on the tap, and nothing that the guest sends changes or reveals the host's setup."""
 
     tap: str
-
-    why = "No IPv6 on the tap, and nothing the guest sends may change the host's routes."
-    undone = "goes with the tap"
 
     @property
     def settings(self) -> tuple[tuple[str, str], ...]:
@@ -84,95 +74,43 @@ class HardenTap(NamedTuple):
             (f"{four}/accept_redirects", "0"),
             (f"{four}/send_redirects", "0"),
             (f"{four}/accept_source_route", "0"),
-            # Or the guest could ask for the host's other addresses by ARP.
-            (f"{four}/arp_ignore", "1"),
+            (f"{four}/arp_ignore", "1"),  # or ARP tells the guest the host's other addresses
         )
 
     def commands(self) -> tuple[Command, ...]:
-        four = tuple(f"net/{key}={value}" for key, value in self.settings if key[3] == "4")
-        six = tuple(f"net/{key}={value}" for key, value in self.settings if key[3] == "6")
-        has_six = ("test", "-e", f"/proc/sys/net/ipv6/conf/{self.tap}")
-        return (
-            Command(("sysctl", "-q", "-w", *six), when=has_six),
-            Command(("sysctl", "-q", "-w", *four)),
+        four, six = (
+            tuple(f"net/{key}={value}" for key, value in self.settings if key[3] == version)
+            for version in "46"
         )
-
-    def undo(self) -> "Operation | None":
-        return None
+        has_six = ("test", "-e", f"/proc/sys/net/ipv6/conf/{self.tap}")
+        set_value = ("sysctl", "-q", "-w")
+        return (Command((*set_value, *six), when=has_six), Command((*set_value, *four)))
 
 
 class AddAddress(NamedTuple):
-    """The host's own address on the tap."""
+    """Give the host its address on the tap; it is the guest's gateway."""
 
     tap: str
     address: str
     prefix: int
 
-    why = "Give the host its address on the tap; it is the guest's gateway."
-    undone = "goes with the tap"
-
     def commands(self) -> tuple[Command, ...]:
         address = f"{self.address}/{self.prefix}"
         return (Command(("ip", "address", "add", address, "dev", self.tap)),)
 
-    def undo(self) -> "Operation | None":
-        return None
-
-
-class SetUp(NamedTuple):
-    """The tap goes up only when all that guards it is in place."""
-
-    tap: str
-
-    why = "Switch the tap on, now that all that guards it is in place."
-    undone = "goes with the tap"
-
-    def commands(self) -> tuple[Command, ...]:
-        return (Command(("ip", "link", "set", "dev", self.tap, "up")),)
-
-    def undo(self) -> "Operation | None":
-        return None
-
-
-class AddRoute(NamedTuple):
-    """The way to a guest that the host's prefix does not cover."""
-
-    tap: str
-    guest: str
-    host: str
-
-    why = "Show the host the way to the guest, which its own prefix does not cover."
-    undone = "goes with the tap"
-
-    def commands(self) -> tuple[Command, ...]:
-        way = ("dev", self.tap, "scope", "link", "src", self.host)
-        return (Command(("ip", "route", "add", f"{self.guest}/32", *way)),)
-
-    def undo(self) -> "Operation | None":
-        return None
-
 
 class EnsureRuleset(NamedTuple):
-    """The one table, the same for one tap and for ten thousand."""
-
-    why = "Load the firewall and NAT table, unless a tap has brought it already."
-    undone = "removing the table with the last tap"
+    """Load the firewall and NAT table, unless a tap has brought it already."""
 
     def commands(self) -> tuple[Command, ...]:
         there = ("nft", "list", "table", *TABLE)
         return (Command(("nft", "-f", "-"), stdin=ruleset_text(), unless=there),)
 
-    def undo(self) -> "Operation | None":
-        return RemoveRuleset()
-
 
 class AddUplink(NamedTuple):
-    """A way out for guests. The element's comment says what to restore."""
+    """Let guests out through this interface, and note what it was like before."""
 
     uplink: Uplink
-
-    why = "Let guests out through this interface, and note what it was like before."
-    undone = "restoring forwarding with the last tap, which takes the table away"
 
     @property
     def comment(self) -> str:
@@ -183,28 +121,19 @@ class AddUplink(NamedTuple):
         there = ("nft", "get", "element", *TABLE, UPLINKS, f'{{ "{self.uplink.name}" }}')
         return (Command(("nft", "add", "element", *TABLE, UPLINKS, element), unless=there),)
 
-    def undo(self) -> "Operation | None":
-        return RemoveUplink(self.uplink.name)
-
 
 class EnableForwarding(NamedTuple):
-    """Forwarding for one interface; the host's own net.ipv4.ip_forward stays as it is."""
+    """Let the kernel hand on packets that come in here; net.ipv4.ip_forward stays as it is."""
 
     interface: str
-    was: str  # "" for a tap: it goes, and its setting with it
-
-    why = "Let the kernel hand on packets that come in here, and only here."
-    undone = "restoring the earlier value with the last tap; a tap's goes with it"
+    was: str  # "" for a tap, whose setting goes with it
 
     def commands(self) -> tuple[Command, ...]:
         return (Command(("sysctl", "-q", "-w", f"net/ipv4/conf/{self.interface}/forwarding=1")),)
 
-    def undo(self) -> "Operation | None":
-        return RestoreForwarding(self.interface, self.was) if self.was else None
-
 
 class ForwardPort(NamedTuple):
-    """A port of the uplinks, handed on to the guest. The comment says which tap's it is."""
+    """Hand this port of the uplinks on to the guest."""
 
     tap: str
     protocol: str
@@ -212,121 +141,137 @@ class ForwardPort(NamedTuple):
     guest: str
     guest_port: int
 
-    why = "Hand this port of the uplinks on to the guest."
-    undone = "removing the element"
-
     def commands(self) -> tuple[Command, ...]:
         key = f'{self.protocol} . {self.port} comment "{self.tap}"'
         element = f"{{ {key} : {self.guest} . {self.guest_port} }}"
         return (Command(("nft", "create", "element", *TABLE, FORWARDS, element)),)
 
-    def undo(self) -> "Operation | None":
-        return RemoveForward(self.protocol, self.port)
 
-
-class PersistTap(NamedTuple):
-    """Until here the tap goes with the process that made it: a killed helper leaves none."""
+class SetUp(NamedTuple):
+    """Switch the tap on, now that all that guards it is in place."""
 
     tap: str
 
-    why = "Keep the tap when this is done: qemu opens it later."
-    undone = "deleting the tap"
+    def commands(self) -> tuple[Command, ...]:
+        return (Command(("ip", "link", "set", "dev", self.tap, "up")),)
+
+
+class AddRoute(NamedTuple):
+    """Show the host the way to the guest, which its own prefix does not cover."""
+
+    tap: str
+    guest: str
+    host: str
+
+    def commands(self) -> tuple[Command, ...]:
+        way = ("dev", self.tap, "scope", "link", "src", self.host)
+        return (Command(("ip", "route", "add", f"{self.guest}/32", *way)),)
+
+
+class PersistTap(NamedTuple):
+    """Keep the tap for qemu to open. Until here it goes with whoever is making it."""
+
+    tap: str
 
     def commands(self) -> tuple[Command, ...]:
         return ()  # `ip tuntap add` makes every tap persistent
 
-    def undo(self) -> "Operation | None":
-        return DeleteTap(self.tap)
-
 
 class RemoveForward(NamedTuple):
-    """The undoing of ForwardPort."""
+    """Take the port forward back."""
 
     protocol: str
     port: int
-
-    why = "Take the port forward back."
-    undone = "the next up"
 
     def commands(self) -> tuple[Command, ...]:
         element = (*TABLE, FORWARDS, f"{{ {self.protocol} . {self.port} }}")
         there = ("nft", "get", "element", *element)
         return (Command(("nft", "delete", "element", *element), when=there),)
 
-    def undo(self) -> "Operation | None":
-        return None
-
 
 class DeleteTap(NamedTuple):
-    """The undoing of CreateTap; addresses, routes and settings of the tap go with it."""
+    """Delete the tap; its addresses, routes and settings go with it."""
 
     tap: str
-
-    why = "Delete the tap; its addresses, routes and settings go with it."
-    undone = "the next up"
 
     def commands(self) -> tuple[Command, ...]:
         there = ("test", "-e", f"/sys/class/net/{self.tap}")
         return (Command(("ip", "link", "delete", "dev", self.tap), when=there),)
 
-    def undo(self) -> "Operation | None":
-        return None
-
 
 class RestoreForwarding(NamedTuple):
-    """The undoing of EnableForwarding on an uplink."""
+    """Put forwarding back to what it was before the first tap."""
 
     interface: str
     was: str
 
-    why = "Put forwarding back to what it was before the first tap."
-    undone = "the next up"
-
     def commands(self) -> tuple[Command, ...]:
-        key = f"net/ipv4/conf/{self.interface}/forwarding"
-        there = ("test", "-e", f"/proc/sys/{key}")
-        return (Command(("sysctl", "-q", "-w", f"{key}={self.was}"), when=there),)
-
-    def undo(self) -> "Operation | None":
-        return None
+        # Where somebody has switched on forwarding for the whole host meanwhile, they need it.
+        alone = ("grep", "-qx", "0", "/proc/sys/net/ipv4/ip_forward")
+        value = f"net/ipv4/conf/{self.interface}/forwarding={self.was}"
+        # -e: the interface may be gone.
+        return (Command(("sysctl", "-q", "-e", "-w", value), when=alone),)
 
 
 class RemoveUplink(NamedTuple):
-    """The undoing of AddUplink, for an `up` that failed halfway."""
+    """Close this way out again."""
 
     name: str
-
-    why = "Close this way out again."
-    undone = "the next up"
 
     def commands(self) -> tuple[Command, ...]:
         element = f'{{ "{self.name}" }}'
         return (Command(("nft", "delete", "element", *TABLE, UPLINKS, element)),)
 
-    def undo(self) -> "Operation | None":
-        return None
-
 
 class RemoveRuleset(NamedTuple):
-    """The undoing of EnsureRuleset, with the last tap."""
-
-    why = "No tap is left: remove the table."
-    undone = "the next up"
+    """No tap is left: remove the table."""
 
     def commands(self) -> tuple[Command, ...]:
         there = ("nft", "list", "table", *TABLE)
         return (Command(("nft", "delete", "table", *TABLE), when=there),)
 
-    def undo(self) -> "Operation | None":
-        return None
 
-
-Operation = Union[
-    CreateTap, HardenTap, AddAddress, AddRoute, EnsureRuleset, AddUplink, EnableForwarding,
-    ForwardPort, SetUp, PersistTap, RemoveForward, DeleteTap, RestoreForwarding, RemoveUplink,
-    RemoveRuleset,
-]  # fmt: skip
+Operation = (
+    CreateTap | HardenTap | AddAddress | EnsureRuleset | AddUplink | EnableForwarding
+    | ForwardPort | SetUp | AddRoute | PersistTap | RemoveForward | DeleteTap
+    | RestoreForwarding | RemoveUplink | RemoveRuleset
+)  # fmt: skip
 Plan = tuple[Operation, ...]
+
+# How each operation of an `up` is undone. Where it goes with the tap, undo() has nothing to do.
+UNDONE: dict[type, str] = {
+    CreateTap: "deleting the tap",
+    HardenTap: "goes with the tap",
+    AddAddress: "goes with the tap",
+    EnsureRuleset: "removing the table with the last tap",
+    AddUplink: "goes with the table",
+    EnableForwarding: "restoring the earlier value with the last tap; a tap's goes with it",
+    ForwardPort: "removing the element",
+    SetUp: "goes with the tap",
+    AddRoute: "goes with the tap",
+    PersistTap: "deleting the tap",
+}
+
+
+def why(operation: Operation) -> str:
+    """The reason for an operation, as a reader of a script is given it."""
+    return operation.__doc__ or ""
+
+
+def undo(operation: Operation) -> Operation | None:
+    """What undoes an operation of a failed `up`; None where that goes with the tap."""
+    match operation:
+        case CreateTap():
+            return DeleteTap(operation.tap)
+        case EnsureRuleset():
+            return RemoveRuleset()
+        case AddUplink():
+            return RemoveUplink(operation.uplink.name)
+        case EnableForwarding(was="0" | "1"):
+            return RestoreForwarding(operation.interface, operation.was)
+        case ForwardPort():
+            return RemoveForward(operation.protocol, operation.port)
+    return None
 
 
 def group_of(request: Request) -> int:
@@ -351,26 +296,19 @@ def plan_up(request: Request, uid: str, uplinks: tuple[Uplink, ...]) -> Plan:
         for uplink in uplinks:
             operations += [AddUplink(uplink), EnableForwarding(uplink.name, uplink.was)]
         operations.append(EnableForwarding(tap, ""))
-    for forward in request.forwards:
-        operations.append(ForwardPort(tap, *forward[:2], request.guest, forward.guest_port))
+    for protocol, port, guest_port in request.forwards:
+        operations.append(ForwardPort(tap, protocol, port, request.guest, guest_port))
     operations.append(SetUp(tap))
-    if request.routed_to:
-        # After SetUp: the kernel takes no route over a link that is down.
+    if request.routed_to:  # after SetUp: the kernel takes no route over a link that is down
         operations.append(AddRoute(tap, request.routed_to, request.host))
     return (*operations, PersistTap(tap))
 
 
-def plan_down(
-    tap: str, forwards: tuple[tuple[str, int], ...], last: bool, uplinks: tuple[Uplink, ...]
-) -> Plan:
-    """What `down` means for one tap.
+def plan_down(tap: str, forwards: tuple[tuple[str, int], ...]) -> Plan:
+    """What `down` means for one tap; `forwards` are the protocols and ports of its guest."""
+    return (*(RemoveForward(*forward) for forward in forwards), DeleteTap(tap))
 
-    `forwards` are the protocols and ports handed on to its guest; `last` says that no other tap
-    will be left, and `uplinks` are then those to restore.
-    """
-    operations: list[Operation] = [RemoveForward(*forward) for forward in forwards]
-    operations.append(DeleteTap(tap))
-    if last:
-        operations += [RestoreForwarding(uplink.name, uplink.was) for uplink in uplinks]
-        operations.append(RemoveRuleset())
-    return tuple(operations)
+
+def plan_last(uplinks: tuple[Uplink, ...]) -> Plan:
+    """What `down` means once no tap is left at all."""
+    return (*(RestoreForwarding(*uplink) for uplink in uplinks), RemoveRuleset())

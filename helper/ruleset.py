@@ -1,25 +1,21 @@
-"""The firewall: one nftables table, the same for one tap and for ten thousand.
+"""The firewall: ruleset.nft beside this file, as text for nft and compiled for the kernel.
 
-It matches the device group of a tap, never names or addresses. Every rule is written once, of
-terms that know both their text, as nft prints it, and their netlink expressions: the script and
-the helper cannot differ. Numbers are those of linux/netfilter/nf_tables.h.
-
-It needs Linux 5.7 or newer, where the postrouting hook knows the interface a packet came in by.
+A rule is made of terms from the closed list below, each with the netlink expressions that it
+stands for; anything else in the file is an error. A test loads both forms into a kernel and
+compares them. Numbers are those of linux/netfilter/nf_tables.h.
 """
 
+import os
 import struct
 from typing import NamedTuple
 
-FAMILY, NAME = "inet", "tapdraft"
-TABLE = (FAMILY, NAME)
+TABLE = ("inet", "tapdraft")
 UPLINKS, FORWARDS = "uplinks", "forwards"
 # The mark by which the table is known as ours; the number goes up when the rules change.
 COMMENT = "tapdraft 1: removed with the last tap"
 
-REGISTER, VERDICT = 1, 0  # NFT_REG_1, NFT_REG_VERDICT
-SECOND = 9  # NFT_REG32_01: the second field of a concatenation that begins in NFT_REG_1
-DROP, ACCEPT, JUMP = 0, 1, -3
-EQUAL, UNEQUAL = 0, 1
+_REGISTER, _SECOND = 1, 9  # NFT_REG_1, and the second field of a concatenation that begins in it
+_EQUAL, _UNEQUAL = 0, 1
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -48,299 +44,166 @@ def _expression(name: str, *attributes: bytes) -> bytes:
     return nest(1, text(1, name), nest(2, *attributes))
 
 
+def _load(name: str, key: int) -> bytes:
+    return _expression(name, number(1, _REGISTER), number(2, key))
+
+
 def _data(kind: int, value: bytes) -> bytes:
-    return nest(kind, attribute(1, value))  # NFTA_DATA_VALUE
+    return nest(kind, attribute(1, value))
 
 
 def _host(value: int) -> bytes:
     return struct.pack("=I", value)  # what meta, ct and fib load is in the machine's own order
 
 
-def _meta(key: int) -> bytes:
-    return _expression("meta", number(1, REGISTER), number(2, key))
-
-
-def _ct(key: int) -> bytes:
-    return _expression("ct", number(1, REGISTER), number(2, key))
-
-
-def _payload(base: int, offset: int, length: int, register: int = REGISTER) -> bytes:
-    return _expression(
-        "payload", number(1, register), number(2, base), number(3, offset), number(4, length)
-    )
+def _payload(base: int, offset: int, length: int, register: int = _REGISTER) -> bytes:
+    where = (number(2, base), number(3, offset), number(4, length))
+    return _expression("payload", number(1, register), *where)
 
 
 def _mask(mask: bytes) -> bytes:
-    size = number(3, len(mask))
-    into = (number(1, REGISTER), number(2, REGISTER), size, number(6, 0))  # NFT_BITWISE_BOOL
-    return _expression("bitwise", *into, _data(4, mask), _data(5, b"\0" * len(mask)))
+    size = (number(1, _REGISTER), number(2, _REGISTER), number(3, len(mask)), number(6, 0))
+    return _expression("bitwise", *size, _data(4, mask), _data(5, bytes(len(mask))))
 
 
-def _compare(value: bytes, operator: int = EQUAL) -> bytes:
-    return _expression("cmp", number(1, REGISTER), number(2, operator), _data(3, value))
+def _compare(value: bytes, operator: int = _EQUAL) -> bytes:
+    return _expression("cmp", number(1, _REGISTER), number(2, operator), _data(3, value))
 
 
-def _load(value: bytes, register: int = REGISTER) -> bytes:
+def _immediate(value: bytes, register: int = _REGISTER) -> bytes:
     return _expression("immediate", number(1, register), _data(2, value))
 
 
-def _verdict(code: int, chain: str = "") -> bytes:
-    to_chain = (text(2, chain),) if chain else ()
-    verdict = nest(2, number(1, code), *to_chain)  # NFTA_DATA_VERDICT
-    return _expression("immediate", number(1, VERDICT), nest(2, verdict))
+def _verdict(code: int, *chain: bytes) -> bytes:
+    verdict = nest(2, nest(2, number(1, code), *chain))
+    return _expression("immediate", number(1, 0), verdict)
+
+
+def _group(key: int, mask: int, value: int, operator: int = _EQUAL) -> bytes:
+    return _load("meta", key) + _mask(_host(mask)) + _compare(_host(value), operator)
+
+
+def _uplink(key: int) -> bytes:
+    return _load("meta", key) + _expression("lookup", text(1, UPLINKS), number(2, _REGISTER))
+
+
+def _udp(source: int, destination: int) -> bytes:
+    return _L4 + _compare(b"\x11") + _payload(2, 0, 4) + _compare(_ports(source, destination))
 
 
 def _set_port(offset: int, port: int) -> bytes:
     """Write a UDP port and mend the checksum, which stands at offset 6 (RFC 768)."""
-    where = (number(1 + 4, REGISTER), number(2, 2), number(3, offset), number(4, 2))
-    checksum = (number(6, 1), number(7, 6), number(8, 0))  # NFT_PAYLOAD_CSUM_INET
-    return _load(struct.pack(">H", port)) + _expression("payload", *where, *checksum)
+    where = (number(5, _REGISTER), number(2, 2), number(3, offset), number(4, 2))
+    write = _expression("payload", *where, number(6, 1), number(7, 6), number(8, 0))
+    return _immediate(_ports(port)) + write
 
 
-class Term(NamedTuple):
-    """A part of a rule: as text, and as the netlink expressions that the text stands for."""
-
-    text: str
-    expressions: bytes
+def _ports(*ports: int) -> bytes:
+    return b"".join(port.to_bytes(2, "big") for port in ports)
 
 
-_IPV4 = _meta(15) + _compare(b"\x02")  # NFT_META_NFPROTO
-_UDP = _meta(16) + _compare(b"\x11")  # NFT_META_L4PROTO
-
-
-def _group(key: str, mask: int, value: int, operator: int, words: str) -> Term:
-    load = _meta({"iifgroup": 20, "oifgroup": 21}[key])
-    return Term(f"{key} {words}", load + _mask(_host(mask)) + _compare(_host(value), operator))
-
-
-def _tap(key: str) -> Term:
-    return _group(key, 0xFFFFFFF8, 0x7400, EQUAL, "29696/29")
-
-
-def _bits(key: str, mask: int, value: int) -> Term:
-    return _group(key, mask, value, EQUAL, f"& 0x{mask:x} == 0x{value:x}")
-
-
-def _uplink(key: str) -> Term:
-    load = _meta({"iifname": 6, "oifname": 7}[key])
-    lookup = _expression("lookup", text(1, UPLINKS), number(2, REGISTER))
-    return Term(f"{key} @{UPLINKS}", load + lookup)
-
-
-def _ports(source: int, destination: int) -> Term:
-    ports = struct.pack(">HH", source, destination)
-    return Term(
-        f"udp sport {source} udp dport {destination}", _UDP + _payload(2, 0, 4) + _compare(ports)
-    )
-
-
-def _address(field: str, words: str, address: str, mask: str = "") -> Term:
-    load = _IPV4 + _payload(1, {"saddr": 12, "daddr": 16}[field], 4)
+def _address(offset: int, address: str, mask: str = "") -> bytes:
     masked = _mask(bytes.fromhex(mask)) if mask else b""
-    return Term(f"ip {field} {words}", load + masked + _compare(bytes.fromhex(address)))
+    return _IPV4 + _payload(1, offset, 4) + masked + _compare(bytes.fromhex(address))
 
 
-def _masquerade(protocol: str, code: int) -> Term:
-    # A guest must not come out at a reserved port: old services trust those.
-    match = _meta(16) + _compare(bytes((code,)))
-    low, high = _load(struct.pack(">H", 1024)), _load(struct.pack(">H", 65535), REGISTER + 1)
-    # NF_NAT_RANGE_PROTO_SPECIFIED
-    masq = _expression("masq", number(1, 2), number(2, REGISTER), number(3, REGISTER + 1))
-    return Term(f"meta l4proto {protocol} masquerade to :1024-65535", match + low + high + masq)
+def _masquerade(code: int) -> bytes:
+    low, high = _immediate(_ports(1024)), _immediate(_ports(65535), _REGISTER + 1)
+    masq = _expression("masq", number(1, 2), number(2, _REGISTER), number(3, _REGISTER + 1))
+    return _L4 + _compare(bytes((code,))) + low + high + masq
 
 
-_NOT_TAP = _group("iifgroup", 0xFFFFFFF8, 0x7400, UNEQUAL, "!= 29696/29")
-_NOT_MASQUERADED = _group("iifgroup", 0xFFFFFFFA, 0x7402, UNEQUAL, "& 0xfffffffa != 0x7402")
-_ACCEPT = Term("accept", _verdict(ACCEPT))
-_DROP = Term("drop", _verdict(DROP))
-_COUNTER = Term("counter", _expression("counter", attribute(1, bytes(8)), attribute(2, bytes(8))))
-_KNOWN = Term(
-    "ct state established,related", _ct(0) + _mask(_host(6)) + _compare(_host(0), UNEQUAL)
-)
-_FORWARDED = Term("ct status dnat", _ct(2) + _mask(_host(32)) + _compare(_host(0), UNEQUAL))
-_IPV6 = Term("meta nfproto ipv6", _meta(15) + _compare(b"\x0a"))
-_PING = Term(
-    "icmp type echo-request",
-    _IPV4 + _meta(16) + _compare(b"\x01") + _payload(2, 0, 1) + _compare(b"\x08"),
-)
-# NFTA_FIB_F_SADDR|IIF, and NFT_FIB_RESULT_OIF: 0 where the way back is not the way in.
-_SPOOFED = Term(
-    "fib saddr . iif oif 0",
-    _expression("fib", number(1, REGISTER), number(2, 1), number(3, 1 | 8)) + _compare(_host(0)),
-)
-# NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE, RTN_LOCAL.
-_TO_HOST = Term(
-    "fib daddr type local",
-    _expression("fib", number(1, REGISTER), number(2, 3), number(3, 2)) + _compare(_host(2)),
-)
-_HAND_ON = Term(
-    f"dnat ip to meta l4proto . th dport map @{FORWARDS}",
-    _meta(16)
-    + _payload(2, 2, 2, SECOND)
-    + _expression("lookup", text(1, FORWARDS), number(2, REGISTER), number(3, REGISTER))
-    # NF_NAT_RANGE_MAP_IPS|PROTO_SPECIFIED; NFT_NAT_DNAT, NFPROTO_IPV4.
+def _fib(flags: int, result: int, value: int) -> bytes:
+    fib = (number(1, _REGISTER), number(2, result), number(3, flags))
+    return _expression("fib", *fib) + _compare(_host(value))
+
+
+_IIFGROUP, _OIFGROUP, _IIFNAME, _OIFNAME = 21, 22, 6, 7
+_L4 = _load("meta", 16)
+_IPV4 = _load("meta", 15) + _compare(b"\x02")
+_SADDR, _DADDR = 12, 16
+
+TERMS = {
+    "accept": _verdict(1),
+    "drop": _verdict(0),
+    "jump leaving": _verdict(-3, text(2, "leaving")),
+    "jump entering": _verdict(-3, text(2, "entering")),
+    "counter": _expression("counter", attribute(1, bytes(8)), attribute(2, bytes(8))),
+    "iifgroup 29696/29": _group(_IIFGROUP, 0xFFFFFFF8, 0x7400),
+    "iifgroup != 29696/29": _group(_IIFGROUP, 0xFFFFFFF8, 0x7400, _UNEQUAL),
+    "iifgroup & 0x4 == 0x4": _group(_IIFGROUP, 4, 4),
+    "iifgroup & 0x1 == 0x1": _group(_IIFGROUP, 1, 1),
+    "iifgroup & 0xfffffffa != 0x7402": _group(_IIFGROUP, 0xFFFFFFFA, 0x7402, _UNEQUAL),
+    "oifgroup 29696/29": _group(_OIFGROUP, 0xFFFFFFF8, 0x7400),
+    "oifgroup & 0x3 == 0x1": _group(_OIFGROUP, 3, 1),
+    "iifname @uplinks": _uplink(_IIFNAME),
+    "oifname @uplinks": _uplink(_OIFNAME),
+    "meta nfproto ipv6": _load("meta", 15) + _compare(b"\x0a"),
+    "udp sport 68 udp dport 67": _udp(68, 67),
+    "udp sport 68 udp dport 10067": _udp(68, 10067),
+    "udp sport 10067 udp dport 68": _udp(10067, 68),
+    "udp dport set 10067": _set_port(2, 10067),
+    "udp sport set 67": _set_port(0, 67),
+    "icmp type echo-request": _IPV4 + _L4 + _compare(b"\1") + _payload(2, 0, 1) + _compare(b"\x08"),
+    "ip saddr 0.0.0.0": _address(_SADDR, "00000000"),
+    "ip daddr 169.254.0.0/16": _IPV4 + _payload(1, _DADDR, 2) + _compare(b"\xa9\xfe"),
+    "ip daddr 224.0.0.0/4": _address(_DADDR, "e0000000", "f0000000"),
+    "ip daddr 255.255.255.255": _address(_DADDR, "ffffffff"),
+    "ct state established,related": _load("ct", 0) + _mask(_host(6)) + _compare(_host(0), _UNEQUAL),
+    "ct status dnat": _load("ct", 2) + _mask(_host(32)) + _compare(_host(0), _UNEQUAL),
+    "fib saddr . iif oif 0": _fib(1 | 8, 1, 0),
+    "fib daddr type local": _fib(2, 3, 2),
+    "dnat ip to meta l4proto . th dport map @forwards": _L4
+    + _payload(2, 2, 2, _SECOND)
+    + _expression("lookup", text(1, FORWARDS), number(2, _REGISTER), number(3, _REGISTER))
     + _expression(
-        "nat", number(1, 1), number(2, 2),
-        number(3, REGISTER), number(4, REGISTER), number(5, SECOND), number(6, SECOND),
-        number(7, 3),
+        "nat", number(1, 1), number(2, 2), *(number(kind, _REGISTER) for kind in (3, 4)),
+        *(number(kind, _SECOND) for kind in (5, 6)), number(7, 3),
     ),
-)  # fmt: skip
-
-
-def _jump(chain: str) -> Term:
-    return Term(f"jump {chain}", _verdict(JUMP, chain))
-
-
-class Rule(NamedTuple):
-    """A rule: its terms in order, and why it is there."""
-
-    terms: tuple[Term, ...]
-    why: str
-
-    @property
-    def text(self) -> str:
-        return " ".join(term.text for term in self.terms)
-
-    @property
-    def expressions(self) -> bytes:
-        return b"".join(term.expressions for term in self.terms)
-
-
-def _rule(why: str, *terms: Term) -> Rule:
-    return Rule(terms, why)
-
-
-class Hook(NamedTuple):
-    """Where a base chain is called from."""
-
-    kind: str  # "filter" or "nat"
-    name: str
-    number: int  # enum nf_inet_hooks
-    words: str  # the priority as nft prints it
-    priority: int
+    "meta l4proto tcp masquerade to :1024-65535": _masquerade(6),
+    "meta l4proto udp masquerade to :1024-65535": _masquerade(17),
+    "masquerade": _expression("masq"),
+}  # fmt: skip
+_HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "postrouting": 4}
+_PRIORITIES = {"raw": -300, "dstnat": -100, "filter": 0, "srcnat": 100, "300": 300}
 
 
 class Chain(NamedTuple):
+    """A chain: `hook` is its type, hook number and priority, None for one that is jumped to."""
+
     name: str
-    hook: "Hook | None"
-    rules: tuple[Rule, ...]
-
-
-CHAINS = (
-    Chain(
-        "from_guest",
-        Hook("filter", "prerouting", 0, "raw", -300),
-        (
-            _rule("Only what comes from a tap concerns this chain.", _NOT_TAP, _ACCEPT),
-            _rule("The guest has no IPv6 here.", _IPV6, _DROP),
-            _rule(
-                "DHCP without privilege: the server listens on 10067 instead of 67.",
-                _ports(68, 67), Term("udp dport set 10067", _set_port(2, 10067)), _ACCEPT,
-            ),
-            _rule("Nothing but DHCP comes from no address.",
-                  _address("saddr", "0.0.0.0", "00000000"), _DROP),
-            _rule("A guest speaks for its own address only.", _SPOOFED, _COUNTER, _DROP),
-        ),
-    ),
-    Chain(
-        "to_guest",
-        Hook("filter", "postrouting", 4, "300", 300),
-        (
-            _rule(
-                "DHCP's answer comes from port 67, as guests expect.",
-                _tap("oifgroup"), _ports(10067, 68), Term("udp sport set 67", _set_port(0, 67)),
-            ),
-        ),
-    ),
-    Chain(
-        "host",
-        Hook("filter", "input", 1, "filter", 0),
-        (
-            _rule("Only what comes from a tap concerns this chain.", _NOT_TAP, _ACCEPT),
-            _rule("host=open", _bits("iifgroup", 4, 4), _ACCEPT),
-            _rule("Answers to what the host began.", _KNOWN, _ACCEPT),
-            _rule("The guest may ping its gateway.", _PING, _ACCEPT),
-            _rule("DHCP, on its rewritten port.", _ports(68, 10067), _ACCEPT),
-            _rule("host=closed: nothing else.", _COUNTER, _DROP),
-        ),
-    ),
-    Chain(
-        "forward",
-        Hook("filter", "forward", 2, "filter", 0),
-        (
-            _rule("What guests send.", _tap("iifgroup"), _jump("leaving")),
-            _rule("What guests are sent.", _tap("oifgroup"), _jump("entering")),
-        ),
-    ),
-    Chain(
-        "leaving",
-        None,
-        (
-            _rule(
-                "Link-local addresses are never forwarded (RFC 3927, 7); clouds keep"
-                " credentials there.",
-                _address("daddr", "169.254.0.0/16", "a9fe0000", "ffff0000"), _COUNTER, _DROP,
-            ),
-            _rule("nat and routed guests may leave, through uplinks only.",
-                  _bits("iifgroup", 1, 1), _uplink("oifname"), _ACCEPT),
-            _rule("Answers of an isolated guest to a forwarded port.",
-                  _KNOWN, _uplink("oifname"), _ACCEPT),
-            _rule("Nothing else: no other guest, no other network.", _COUNTER, _DROP),
-        ),
-    ),
-    Chain(
-        "entering",
-        None,
-        (
-            _rule("Answers to what the guest began.", _KNOWN, _ACCEPT),
-            _rule("Forwarded ports.", _FORWARDED, _ACCEPT),
-            _rule("routed: the outside may begin.",
-                  _bits("oifgroup", 3, 1), _uplink("iifname"), _ACCEPT),
-            _rule("Nothing else.", _COUNTER, _DROP),
-        ),
-    ),
-    Chain(
-        "forward_ports",
-        Hook("nat", "prerouting", 0, "dstnat", -100),
-        (
-            _rule("Only what is meant for this host, not what it routes for others.",
-                  _uplink("iifname"), _TO_HOST, _HAND_ON),
-        ),
-    ),
-    Chain(
-        "hide",
-        Hook("nat", "postrouting", 4, "srcnat", 100),
-        (
-            _rule("Only guests in mode nat.", _NOT_MASQUERADED, _ACCEPT),
-            _rule("No multicast, no broadcast.",
-                  _address("daddr", "224.0.0.0/4", "e0000000", "f0000000"), _ACCEPT),
-            _rule("", _address("daddr", "255.255.255.255", "ffffffff"), _ACCEPT),
-            _rule("A guest comes out at no reserved port: old services trust those.",
-                  _masquerade("tcp", 6)),
-            _rule("", _masquerade("udp", 17)),
-            _rule("", Term("masquerade", _expression("masq"))),
-        ),
-    ),
-)  # fmt: skip
+    hook: tuple[str, int, int] | None
+    rules: tuple[bytes, ...]  # each the expressions of one rule
 
 
 def ruleset_text() -> str:
     """The whole table as `nft -f` reads it, each rule below its reason."""
-    sets = (
-        f"\tset {UPLINKS} {{\n\t\ttype ifname\n\t}}\n",
-        f"\tmap {FORWARDS} {{\n\t\ttype inet_proto . inet_service : ipv4_addr . inet_service\n\t}}\n",
-    )
-    chains = (_chain_text(chain) for chain in CHAINS)
-    body = "\n".join((f'\tcomment "{COMMENT}"\n', *sets, *chains))
-    return f"table {FAMILY} {NAME} {{\n{body}}}\n"
+    with open(os.path.join(os.path.dirname(__file__), "ruleset.nft"), encoding="ascii") as file:
+        return file.read()
 
 
-def _chain_text(chain: Chain) -> str:
-    lines = []
-    if chain.hook:
-        hook = f"hook {chain.hook.name} priority {chain.hook.words}; policy accept;"
-        lines.append(f"type {chain.hook.kind} {hook}")
-    for rule in chain.rules:
-        lines += [f"# {rule.why}"] if rule.why else []
-        lines.append(rule.text)
-    return f"\tchain {chain.name} {{\n" + "".join(f"\t\t{line}\n" for line in lines) + "\t}\n"
+def chains() -> list[Chain]:
+    """The chains of ruleset.nft, compiled. KeyError where a term is not in TERMS."""
+    found: list[Chain] = []
+    for line in ruleset_text().partition("\tchain ")[2].split("\tchain "):
+        name, _, body = line.partition(" {\n")
+        rules = [rule.strip() for rule in body.splitlines()]
+        rules = [rule for rule in rules if rule and rule[0] not in "#}"]
+        hook = _hook(rules.pop(0).split()) if rules[0].startswith("type ") else None
+        found.append(Chain(name, hook, tuple(map(_compile, rules))))
+    return found
+
+
+def _hook(words: list[str]) -> tuple[str, int, int]:
+    # type KIND hook HOOK priority PRIORITY; policy accept;
+    return words[1], _HOOKS[words[3]], _PRIORITIES[words[5].rstrip(";")]
+
+
+def _compile(rule: str) -> bytes:
+    expressions, words = b"", rule.split(" ")
+    while words:
+        # The longest term that the rest begins with: some terms begin like others.
+        size = next(n for n in range(len(words), -1, -1) if " ".join(words[:n]) in TERMS or not n)
+        expressions += TERMS[" ".join(words[:size])]
+        words = words[size:]
+    return expressions

@@ -1,0 +1,215 @@
+"""The policy: who may request what. Nothing is permitted unless a section permits it.
+
+    [group tapdraft]
+    subnets = 192.168.7.0/24
+    taps = 16
+    modes = nat, isolated
+    forwards = tcp:1024-65535, udp:1024-65535
+    uplinks = *
+    host = closed
+
+    [user mallory]
+    deny = yes
+
+All sections that name the caller or one of its groups count. One `deny` refuses; else one single
+section must permit the whole request.
+"""
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Callable, Iterable
+from configparser import ConfigParser
+from configparser import Error as ConfigError
+from ipaddress import IPv4Network
+from typing import NamedTuple, TypeVar
+
+from .errors import InTheWay
+from .request import MODES, PROTOCOLS, Request
+
+PATH = "/etc/tapdraft/policy.conf"
+LARGEST = 65536  # bytes
+T = TypeVar("T")
+KEYS = ("subnets", "taps", "modes", "forwards", "uplinks", "host", "deny")
+
+
+class Section(NamedTuple):
+    """One section, its values read. A key that is left out permits nothing."""
+
+    title: str  # "group tapdraft", "user mallory"
+    line: int  # of the file, from 1
+    deny: bool = False
+    subnets: tuple[IPv4Network, ...] = ()
+    taps: int = 0
+    modes: tuple[str, ...] = ()
+    forwards: tuple[tuple[str, int, int], ...] = ()  # protocol, lowest and highest port
+    uplinks: tuple[str, ...] = ()  # interface names, or "*"
+    host_open: bool = False
+
+    def names(self, uid: int, gids: Iterable[int]) -> bool:
+        """Does this section name the caller? InTheWay where a denied name cannot be looked up."""
+        kind, _, name = self.title.partition(" ")
+        try:
+            if kind == "user":
+                return pwd.getpwnam(name).pw_uid == uid
+            return grp.getgrnam(name).gr_gid in gids
+        except KeyError:
+            if self.deny:  # the name service may be down: this could be the one to refuse
+                raise _broken(self.line, f"there is no {self.title}, who is denied") from None
+            return False
+
+    def objection(self, request: Request, uplinks: Iterable[str], taps: int) -> str:
+        """Why this section does not permit the request, or ''.
+
+        `uplinks` are those of the completed request, `taps` how many the caller would have.
+        """
+        if request.verb == "down":
+            return ""  # only ever of one's own taps
+        addresses = {request.network, IPv4Network(request.guest)}
+        for address in sorted(addresses):
+            if not any(address.subnet_of(subnet) for subnet in self.subnets):
+                return f"{address} is in none of its subnets"
+        if request.mode not in self.modes:
+            return f"mode {request.mode} is not among its modes"
+        if request.host_open and not self.host_open:
+            return "host=open is not permitted"
+        for forward in request.forwards:
+            if not any(p == forward.protocol and low <= forward.port <= high
+                       for p, low, high in self.forwards):
+                return f"forward={forward.word()} is not among its forwards"
+        for uplink in uplinks:
+            if "*" not in self.uplinks and uplink not in self.uplinks:
+                return f"uplink={uplink} is not among its uplinks"
+        return f"its {self.taps} taps are used up" if taps > self.taps else ""
+
+
+class Decision(NamedTuple):
+    """Whether a request is permitted, and by or in spite of which section."""
+
+    permitted: bool
+    reason: str
+
+
+def decide(
+    sections: Iterable[Section], request: Request, uplinks: Iterable[str], taps: int,
+    uid: int, gids: Iterable[int],
+) -> Decision:  # fmt: skip
+    """Is the request permitted to this caller?"""
+    mine = [section for section in sections if section.names(uid, gids)]
+    for section in mine:
+        if section.deny:
+            return Decision(False, f"{PATH}:{section.line}: [{section.title}] denies everything")
+    objections = []
+    for section in mine:
+        objection = section.objection(request, uplinks, taps)
+        where = f"{PATH}:{section.line}: [{section.title}]"
+        if not objection:
+            return Decision(True, f"{where} permits it")
+        objections.append(f"{where} does not: {objection}")
+    return Decision(False, "; ".join(objections) or f"no section of {PATH} names the caller")
+
+
+def load(path: str = PATH) -> list[Section]:
+    """The sections of the policy file, or InTheWay: a doubtful policy permits nothing."""
+    try:
+        text = _read(path)
+    except OSError as error:
+        raise InTheWay(f"{path}: {error.strerror}", "an administrator has to write it") from None
+    lines = text.split("\n")
+    if not all(character.isprintable() or character in "\n\t" for character in text):
+        raise InTheWay(f"{path}: it has control characters")
+    parser = ConfigParser(
+        delimiters=("=",), comment_prefixes=("#",), default_section="\0", interpolation=None,
+        empty_lines_in_values=False,
+    )  # fmt: skip
+    try:
+        parser.read_string(text, source=path)
+    except ConfigError as error:
+        raise InTheWay(" ".join(str(error).split())) from None
+    titles = {line.strip(): number for number, line in enumerate(lines, 1)}
+    return [
+        _section(title, titles.get(f"[{title}]", 0), dict(parser[title]))
+        for title in parser.sections()
+    ]
+
+
+def _read(path: str) -> str:
+    folder = path
+    while folder != "/":  # who can write a folder above can put another file there
+        folder = os.path.dirname(folder)
+        _check_root_only(folder, os.lstat(folder), stat.S_ISDIR, "a folder")
+    # Neither a symbolic link nor a FIFO may hold the helper up or lead it elsewhere.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        _check_root_only(path, os.fstat(descriptor), stat.S_ISREG, "a regular file")
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise InTheWay(f"{path}: it is larger than {LARGEST} bytes")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InTheWay(f"{path}: it is not UTF-8") from None
+
+
+def _check_root_only(
+    path: str, status: os.stat_result, is_kind: Callable[[int], bool], kind: str
+) -> None:
+    if not is_kind(status.st_mode):
+        raise InTheWay(f"{path}: it is not {kind}")
+    if status.st_uid != 0 or status.st_mode & 0o022:
+        raise InTheWay(
+            f"{path}: others than root can change it", f"chown root {path}; chmod go-w {path}"
+        )
+
+
+def _broken(line: int, what: str) -> InTheWay:
+    return InTheWay(f"{PATH}:{line}: {what}", "an administrator has to mend the policy")
+
+
+def _section(title: str, line: int, values: dict[str, str]) -> Section:
+    kind, _, name = title.partition(" ")
+    if kind not in ("user", "group") or not name or name != name.strip():
+        raise _broken(line, f"[{title}] is neither [user NAME] nor [group NAME]")
+    unknown = sorted(set(values) - set(KEYS))
+    if unknown:
+        raise _broken(line, f"[{title}] has an unknown key {unknown[0]!r}")
+    try:
+        return Section(
+            title, line,
+            _one_of(values.get("deny", "no"), {"yes": True, "no": False}),
+            tuple(IPv4Network(word) for word in _words(values, "subnets")),
+            _count(values.get("taps", "0")),
+            tuple(_one_of(word, dict(zip(MODES, MODES, strict=True)))
+                  for word in _words(values, "modes")),
+            tuple(_ports(word) for word in _words(values, "forwards")),
+            _words(values, "uplinks"),
+            _one_of(values.get("host", "closed"), {"open": True, "closed": False}),
+        )  # fmt: skip
+    except ValueError as error:
+        raise _broken(line, f"[{title}]: {error}") from None
+
+
+def _words(values: dict[str, str], key: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in values.get(key, "").split(",") if word.strip())
+
+
+def _one_of(word: str, meanings: dict[str, T]) -> T:
+    if word not in meanings:
+        raise ValueError(f"{word!r} is none of {', '.join(meanings)}")
+    return meanings[word]
+
+
+def _count(word: str) -> int:
+    if not (word.isascii() and word.isdigit() and len(word) <= 5):
+        raise ValueError(f"{word!r} is not a plain number")
+    return int(word)
+
+
+def _ports(word: str) -> tuple[str, int, int]:
+    protocol, _, ports = word.partition(":")
+    low, _, high = ports.partition("-")
+    span = (_count(low), _count(high or low))
+    if protocol not in PROTOCOLS or not 1 <= span[0] <= span[1] <= 65535:
+        raise ValueError(f"{word!r} is no range of ports such as tcp:1024-65535")
+    return protocol, *span
