@@ -1,8 +1,7 @@
 """A machine within the machine: tapdraft installed for real, users, a syslog, nothing kept.
 
-One mount namespace for the whole test session. /usr, /etc, /var and /home are overlays whose
-upper halves are in memory, /dev, /run and /tmp are its own, so `make install`, a policy or a new
-user never reach the machine's own files.
+One mount namespace for the whole test session, laid out by packaging/sandbox, so `make install`,
+a policy or a new user never reach the machine's own files.
 """
 
 from __future__ import annotations
@@ -34,70 +33,6 @@ modes    = nat, routed, isolated
 forwards = tcp:1024-65535, udp:1024-65535
 uplinks  = *
 host     = open, closed
-"""
-
-_SETUP = r"""
-scratch=$1
-mount -t tmpfs -o mode=755 tmpfs "$scratch"
-for folder in usr etc var home; do
-    upper=$scratch/$folder
-    mkdir "$upper" "$upper.work"
-    mount -t overlay -o "lowerdir=/$folder,upperdir=$upper,workdir=$upper.work" overlay "/$folder"
-done
-mkdir "$scratch/dev"
-mount -t tmpfs -o mode=755 tmpfs "$scratch/dev"
-cd "$scratch/dev"
-for node in null,3 zero,5 full,7 random,8 urandom,9; do
-    mknod -m 666 "${node%,*}" c 1 "${node#*,}"
-done
-mknod -m 666 tty c 5 0
-mkdir net pts shm
-mknod -m 666 net/tun c 10 200
-mount -t devpts -o newinstance,ptmxmode=666,mode=620 devpts pts
-mount -t tmpfs -o mode=1777 tmpfs shm
-ln -s pts/ptmx ptmx
-ln -s /proc/self/fd fd
-ln -s fd/0 stdin
-ln -s fd/1 stdout
-ln -s fd/2 stderr
-cd /
-mount --rbind "$scratch/dev" /dev
-# The overlays hold on to it; the machine's folder is free to go.
-umount -l "$scratch"
-mount -t tmpfs -o mode=755 tmpfs /run
-mount -t tmpfs -o mode=1777 tmpfs /tmp
-mkdir -m 1777 /run/lock
-ip link set lo up
-# Kernel modules that are loaded by what uses them first add files to /proc/sys/net everywhere:
-# let that happen before any test looks.
-ip tuntap add td-warm mode tap
-ip link delete td-warm
-nft -f - << 'END'
-table inet warm {
-    chain a { type nat hook postrouting priority 100; masquerade; }
-    chain b { type filter hook prerouting priority -300; ct state new fib saddr . iif oif 0 drop; }
-    chain c { type nat hook prerouting priority -100; tcp dport 9 dnat ip to 192.0.2.1; }
-}
-delete table inet warm
-END
-"""
-
-_ACCOUNTS = r"""
-for name in alice bob mallory tapdraft; do
-    sed -i "/^$name:/d" /etc/passwd /etc/group
-    [ ! -f /etc/gshadow ] || sed -i "/^$name:/d" /etc/gshadow
-done
-echo "tapdraft:x:61000:alice,bob" >> /etc/group
-for account in alice:61001 bob:61002 mallory:61003; do
-    name=${account%:*} id=${account#*:}
-    echo "$name:x:$id:$id::/home/$name:/bin/sh" >> /etc/passwd
-    echo "$name:x:$id:" >> /etc/group
-    mkdir -p "/home/$name" "/run/user/$id"
-    chown "$name:$name" "/home/$name" "/run/user/$id"
-    chmod 700 "/home/$name" "/run/user/$id"
-done
-rm -f /etc/resolv.conf
-echo "nameserver 198.51.100.1" > /etc/resolv.conf
 """
 
 
@@ -164,8 +99,8 @@ class Site:
     def __init__(self) -> None:
         with tempfile.TemporaryDirectory(prefix="tapdraft-lab-") as scratch:
             self.space = Namespace(
-                ["unshare", "--mount", "--net", "--propagation", "private"], _SETUP, scratch)
-        self.run(["sh", "-euc", _ACCOUNTS]).check()
+                ["unshare", "--mount", "--net", "--propagation", "private"],
+                'sh "$1" "$2"', str(ROOT / "packaging/sandbox"), scratch)
         self.syslog = Syslog(self.path("/dev/log"))
         self._guests: dict[str, GuestFiles] = {}
 
