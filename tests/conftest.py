@@ -37,6 +37,28 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """The same for a module that skips itself as a whole."""
+    if NO_SKIP and report.skipped:
+        pytest.exit(f"skipped where nothing may be skipped: {report.longrepr}", returncode=1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs root and namespaces, so that the rest can be chosen: -m "not lab"."""
+    for item in items:
+        if "bare_site" in getattr(item, "fixturenames", ()):
+            item.add_marker("lab")
+
+
+@pytest.fixture(scope="session")
+def newest_python() -> str:
+    """A Python that has the newest releases of the libraries (see packaging/check)."""
+    python = os.environ.get("TAPDRAFT_NEWEST", "")
+    if not python:
+        pytest.skip("TAPDRAFT_NEWEST names no Python")
+    return python
+
+
 @pytest.fixture(scope="session")
 def requires() -> Callable[..., None]:
     """`requires("shellcheck", "dash")` skips the test where a tool is missing."""
