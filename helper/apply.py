@@ -1,7 +1,7 @@
 """Carrying out: the plans of all requests in one pass, all or nothing; and taking down."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 
@@ -9,22 +9,19 @@ from . import plan as p
 from .errors import HelperError, InTheWay
 from .netlink import (
     IFF_MULTI_QUEUE, IFF_VNET_HDR, Kernel, Message, add_element, delete_element, delete_table,
-    forward_key, forward_value, read_sysctl, uplink_key, write_sysctl,
+    forward_key, forward_value, read_sysctl, ruleset, uplink_key, write_sysctl,
 )  # fmt: skip
 from .request import Request
 from .ruleset import FORWARDS, UPLINKS
 from .state import State, overlapping, port_of, tap_of
 
-# Taps of many requests are made together and switched on together, and what nftables can do in
-# one transaction stands side by side.
+# Taps of many requests are made together and switched on together; what nftables can do in one
+# transaction stands side by side.
 _ORDER = (
     p.RemoveForward, p.CreateTap, p.HardenTap, p.AddAddress, p.EnsureRuleset, p.AddUplink,
     p.ForwardPort, p.EnableForwarding, p.SetUp, p.AddRoute, p.PersistTap,
 )  # fmt: skip
 _TRANSACTION = (p.RemoveForward, p.EnsureRuleset, p.AddUplink, p.ForwardPort)
-_HINTS = {
-    "/dev/net/tun": "modprobe tun, and see that /dev/net/tun is there with mode 0666",
-}
 
 
 def prepare_up(state: State, requests: Iterable[Request], uid: int) -> p.Plan:
@@ -57,10 +54,8 @@ def is_up(state: State, request: Request, uid: int) -> bool:
     if tap is None or tap.uid != uid:
         raise InTheWay(f"{request.tap} is not yours", "choose another name for the guest")
     if not state.same(tap, request):
-        raise InTheWay(
-            f"{request.tap} is there with other words",
-            f"take it down first: tapdraft-helper down {request.name}",
-        )
+        what = f"{request.tap} is there with other words"
+        raise InTheWay(what, f"take it down first: tapdraft-helper down {request.name}")
     return True
 
 
@@ -75,20 +70,18 @@ def _is_there(operation: p.Operation, state: State) -> bool:
     return False
 
 
-def prepare_down(state: State, taps: Iterable[str]) -> p.Plan:
+def prepare_down(state: State, taps: Sequence[str]) -> p.Plan:
     """One plan to take down these taps, what earlier ones left, and the table with the last."""
-    going = list(taps)
     operations: list[p.Operation] = [p.RemoveForward(*f) for f in state.stale_forwards()]
-    for tap in going:
+    for tap in taps:
         operations += p.plan_down(tap, state.forwards_of(tap))
-    if state.table is not None and not set(state.taps) - set(going):
-        uplinks = tuple(p.Uplink(*uplink) for uplink in state.uplinks.items())
-        operations += p.plan_last(uplinks)
+    if state.table is not None and not set(state.taps) - set(taps):
+        operations += p.plan_last(tuple(p.Uplink(*uplink) for uplink in state.uplinks.items()))
     return tuple(operations)
 
 
 class Work:
-    """One pass over a plan. `kernel` holds the lock, and CAP_NET_ADMIN is raised."""
+    """One pass over a plan. The kernel is locked, and CAP_NET_ADMIN is raised."""
 
     def __init__(self, kernel: Kernel, state: State, virtio_header: bool = False) -> None:
         self.kernel = kernel
@@ -100,76 +93,54 @@ class Work:
     def carry_out(self, plan: p.Plan) -> None:
         """All of the plan; at an error, undo what was done of it and raise HelperError."""
         done: list[p.Operation] = []
-        operation: p.Operation = plan[0] if plan else p.EnsureRuleset()
-        try:
-            for together, group in groupby(plan, key=lambda o: isinstance(o, _TRANSACTION)):
-                if together:
-                    operations = list(group)
-                    operation = operations[0]
-                    self.kernel.commit([m for o in operations for m in self._messages(o)])
-                    done += operations
-                    continue
-                for operation in group:
-                    done.append(operation)  # half done is to be undone too
-                    self._do(operation)
-        except OSError as error:
-            left = self.undo(done)
-            raise HelperError(
-                "; ".join((f"{_words(operation)}: {error.strerror}", *left)),
-                _HINTS.get(str(error.filename), "nothing was changed" if not left else ""),
-            ) from None
+        for operations, step in self._steps(plan):
+            try:
+                # A transaction is done or not; anything else may be half done at an error.
+                done += () if isinstance(operations[0], _TRANSACTION) else operations
+                step()
+                done += operations if isinstance(operations[0], _TRANSACTION) else ()
+            except OSError as error:
+                left = self.undo(done)
+                raise HelperError(
+                    "; ".join((_failed(operations[0], error), *left)), _hint(error, not left)
+                ) from None
 
     def undo(self, done: Sequence[p.Operation]) -> list[str]:
         """Undo operations of carry_out(); what could not be undone, in words."""
         return self.take_down(tuple(u for o in reversed(done) if (u := p.undo(o))))
 
     def take_down(self, plan: p.Plan) -> list[str]:
-        """As much of the plan as can be done; what could not be, in words.
-
-        Taps go first: none may be open for a moment without the ruleset.
-        """
-        errors: list[str] = []
-        taps = list(dict.fromkeys(o.tap for o in plan if isinstance(o, p.DeleteTap)))
-        removals = [o for o in plan if isinstance(o, p.RemoveForward)]
-        steps: list[tuple[p.Operation, Callable[[], None]]] = []
-        if removals:
-            steps.append((removals[0], partial(self._commit, removals)))
-        if taps:
-            steps.append((p.DeleteTap(" ".join(taps)), partial(self._delete_taps, taps)))
-        for operation in plan:
-            if not isinstance(operation, p.RemoveForward | p.DeleteTap):
-                steps.append((operation, partial(self._do, operation)))
-        for operation, step in steps:
+        """As much of the plan as can be done; what could not be, in words."""
+        # Taps go before rules: none may be open for a moment without them. sorted() is stable.
+        first = {p.RemoveForward: 0, p.DeleteTap: 1}
+        errors = []
+        for operations, step in self._steps(sorted(plan, key=lambda o: first.get(type(o), 2))):
             try:
                 step()
             except OSError as error:
-                errors.append(f"{_words(operation)}: {error.strerror}")
+                errors.append(_failed(operations[0], error))
         return errors
 
-    def _commit(self, operations: Iterable[p.Operation]) -> None:
-        self.kernel.commit([m for o in operations for m in self._messages(o)])
+    def _steps(
+        self, plan: Iterable[p.Operation]
+    ) -> Iterator[tuple[list[p.Operation], Callable[[], None]]]:
+        """The plan in steps: what goes together well is one step."""
+        for kind, group in groupby(plan, key=_together):
+            operations = list(group)
+            if kind == "transaction":
+                yield operations, partial(self._commit, operations)
+            elif kind == "delete":
+                yield operations, partial(self._delete_taps, [str(o[0]) for o in operations])
+            else:
+                yield from (([o], partial(self._do, o)) for o in operations)
 
-    def _messages(self, operation: p.Operation) -> Iterable[Message]:
-        match operation:
-            case p.EnsureRuleset():
-                return self.kernel.add_ruleset()
-            case p.AddUplink():
-                key = uplink_key(operation.uplink.name)
-                return [add_element(UPLINKS, key, b"", operation.comment)]
-            case p.ForwardPort():
-                key = forward_key(operation.protocol, operation.port)
-                value = forward_value(operation.guest, operation.guest_port)
-                return [add_element(FORWARDS, key, value, operation.tap)]
-            case p.RemoveForward():
-                return [delete_element(FORWARDS, forward_key(*operation))]
-            case p.RemoveUplink():
-                return [delete_element(UPLINKS, uplink_key(operation.name))]
-        return [delete_table()]
+    def _commit(self, operations: Iterable[p.Operation]) -> None:
+        self.kernel.commit([message for o in operations for message in _messages(o)])
 
     def _do(self, operation: p.Operation) -> None:
         match operation:
             case p.CreateTap():
-                self._create(operation)
+                self._create_tap(operation)
             case p.HardenTap():
                 for key, value in operation.settings:
                     if read_sysctl(key) is not None:  # a kernel may be without IPv6
@@ -182,6 +153,7 @@ class Work:
                 write_sysctl(f"ipv4/conf/{operation.interface}/forwarding", "1")
             case p.RestoreForwarding(interface, was):
                 key = f"ipv4/conf/{interface}/forwarding"
+                # Where somebody has switched on forwarding for the whole host, they need it.
                 if read_sysctl("ipv4/ip_forward") == "0" and read_sysctl(key) is not None:
                     write_sysctl(key, was)
             case p.SetUp():
@@ -191,13 +163,13 @@ class Work:
             case _:
                 self._commit([operation])
 
-    def _create(self, operation: p.CreateTap) -> None:
+    def _create_tap(self, operation: p.CreateTap) -> None:
         flags = IFF_MULTI_QUEUE if operation.multi_queue else 0
         flags |= IFF_VNET_HDR if self.virtio_header else 0
-        descriptor, index = self.kernel.create_tap(operation.tap, int(operation.uid), flags)
-        self.descriptors[operation.tap], self.indexes[operation.tap] = descriptor, index
+        descriptor, ifindex = self.kernel.create_tap(operation.tap, int(operation.uid), flags)
+        self.descriptors[operation.tap], self.indexes[operation.tap] = descriptor, ifindex
         self.kernel.set_link(
-            index, mtu=operation.mtu, group=operation.group, alias=operation.alias
+            ifindex, mtu=operation.mtu, group=operation.group, alias=operation.alias
         )
 
     def _delete_taps(self, taps: list[str]) -> None:
@@ -208,27 +180,54 @@ class Work:
             for name, link in self.state.links.items()
         )
         if len(indexes) > 1 and not strangers:
-            for index in indexes:
-                self.kernel.set_link(index, up=False, group=p.DOOMED)
+            for ifindex in indexes:
+                self.kernel.set_link(ifindex, up=False, group=p.DOOMED)
             self.kernel.delete_group(p.DOOMED)
         else:
-            for index in indexes:
-                self.kernel.delete_link(index)
+            for ifindex in indexes:
+                self.kernel.delete_link(ifindex)
         for name in taps:
             if name in self.descriptors:
                 os.close(self.descriptors.pop(name))
 
     def _still(self, name: str) -> bool:
         """Is what has this tap's index still it? What was made here need not be marked yet."""
-        if name not in self.indexes:
-            return False
         try:
             (link,) = self.kernel.links(self.indexes[name])
-        except OSError:
+        except (KeyError, OSError):
             return False
         return name in self.descriptors or tap_of(link) == self.state.taps[name]
 
 
-def _words(operation: p.Operation) -> str:
+def _together(operation: p.Operation) -> str:
+    if isinstance(operation, _TRANSACTION):
+        return "transaction"
+    return "delete" if isinstance(operation, p.DeleteTap) else type(operation).__name__
+
+
+def _messages(operation: p.Operation) -> Iterable[Message]:
+    match operation:
+        case p.EnsureRuleset():
+            return ruleset()
+        case p.AddUplink():
+            key = uplink_key(operation.uplink.name)
+            return [add_element(UPLINKS, key, b"", operation.comment)]
+        case p.ForwardPort(tap, protocol, port, guest, guest_port):
+            value = forward_value(guest, guest_port)
+            return [add_element(FORWARDS, forward_key(protocol, port), value, tap)]
+        case p.RemoveForward(protocol, port):
+            return [delete_element(FORWARDS, forward_key(protocol, port))]
+        case p.RemoveUplink(name):
+            return [delete_element(UPLINKS, uplink_key(name))]
+    return [delete_table()]
+
+
+def _failed(operation: p.Operation, error: OSError) -> str:
     name = "".join(f" {c.lower()}" if c.isupper() else c for c in type(operation).__name__)
-    return f"{name.strip()} {' '.join(map(str, operation[:1]))}".strip()
+    return f"{name.strip()} {' '.join(map(str, operation[:1]))}: {error.strerror}"
+
+
+def _hint(error: OSError, nothing_left: bool) -> str:
+    if error.filename == "/dev/net/tun":
+        return "modprobe tun, and see that /dev/net/tun is there with mode 0666"
+    return "nothing was changed" if nothing_left else "tapdraft-helper down --all"

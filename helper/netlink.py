@@ -40,7 +40,7 @@ SO_SNDBUFFORCE = 32  # asm-generic/socket.h; needs CAP_NET_ADMIN
 # linux/netlink.h
 REQUEST, ACK, DUMP, EXCL, CREATE, APPEND = 1, 4, 0x300, 0x200, 0x400, 0x800
 NETLINK_NETFILTER = 12
-ERROR, DONE, DUMP_INTERRUPTED = 2, 3, 0x10
+ERROR, DONE, MULTI, DUMP_INTERRUPTED = 2, 3, 2, 0x10
 # linux/rtnetlink.h
 NEWLINK, DELLINK, GETLINK, SETLINK, NEWADDR, GETADDR, NEWROUTE, GETROUTE = (
     16, 17, 18, 19, 20, 22, 24, 26,
@@ -132,69 +132,53 @@ class Kernel:
                 if error.errno != errno.EADDRINUSE:
                     raise
             if time.monotonic() > until:
-                raise InTheWay(
-                    f"another process has held the lock for {seconds:.0f} seconds",
-                    f"look for port {LOCK_PORT} in /proc/net/netlink",
-                )
+                what = f"another process has held the lock for {seconds:.0f} seconds"
+                raise InTheWay(what, f"look for port {LOCK_PORT} in /proc/net/netlink")
             time.sleep(0.005)
 
     # What is there
 
-    def links(self, index: int = 0) -> list[Link]:
+    def links(self, ifindex: int = 0) -> list[Link]:
         """All interfaces, or the one with this index (OSError ENODEV where there is none)."""
-        request = _Link()
-        request["index"] = index
+        answers = self._ask(_Link(), GETLINK, 0 if ifindex else DUMP, index=ifindex)
         return [
             Link(
-                message["index"], message.get_attr("name"), message.get_attr("alias") or "",
-                message.get_attr("group") or 0, message.get_attr("mtu"),
-                bool(message["flags"] & IFF_UP), (message.get_attr("queues") or 1) > 1,
+                answer["index"], answer.get_attr("name"), answer.get_attr("alias") or "",
+                answer.get_attr("group") or 0, answer.get_attr("mtu"),
+                bool(answer["flags"] & IFF_UP), (answer.get_attr("queues") or 1) > 1,
             )
-            for message in self._ask(self._route, request, GETLINK, 0 if index else DUMP)
+            for answer in answers
         ]  # fmt: skip
 
     def addresses(self) -> list[tuple[int, IPv4Network]]:
         """Interface index and network of every IPv4 address."""
-        request = _Address()
-        request["family"] = socket.AF_INET
         return [
-            (message["index"], _network(message.get_attr("address"), message["length"]))
-            for message in self._ask(self._route, request, GETADDR, DUMP)
+            (answer["index"], _network(answer.get_attr("address"), answer["length"]))
+            for answer in self._ask(_Address(), GETADDR, DUMP, family=socket.AF_INET)
         ]
 
     def routes(self) -> list[Route]:
         """The IPv4 routes of all tables."""
-        request = _Route()
-        request["family"] = socket.AF_INET
         return [
-            Route(
-                _network(message.get_attr("to") or "0.0.0.0", message["length"]),  # noqa: S104
-                tuple(_outs(message)),
-            )
-            for message in self._ask(self._route, request, GETROUTE, DUMP)
+            Route(_network(answer.get_attr("to") or 0, answer["length"]), tuple(_outs(answer)))
+            for answer in self._ask(_Route(), GETROUTE, DUMP, family=socket.AF_INET)
         ]
 
     def table_comment(self) -> str | None:
         """The comment of the table with our name; None where there is no such table."""
-        request = _Table()
-        request["nfgen_family"] = INET
-        request["attrs"] = [("name", TABLE[1])]
         try:
-            (message,) = self._ask(self._nft, request, NFTABLES | GETTABLE, 0)
+            (answer,) = self._ask(
+                _Table(), NFTABLES | GETTABLE, 0, {"name": TABLE[1]}, nfgen_family=INET
+            )
         except FileNotFoundError:
             return None
-        return _comment(message.get_attr("userdata") or b"")
+        return _comment(answer.get_attr("userdata") or b"")
 
     def elements(self, name: str) -> list[Element]:
-        """The elements of one of our sets; none where there is no such table."""
-        request = _Elements()
-        request["nfgen_family"] = INET
-        request["attrs"] = [("table", TABLE[1]), ("set", name)]
-        try:
-            messages = self._ask(self._nft, request, NFTABLES | GETELEMENT, DUMP)
-        except FileNotFoundError:
-            return []
-        blobs = (message.get_attr("elements") or b"" for message in messages)
+        """The elements of a set or map of our table."""
+        wanted = {"table": TABLE[1], "set": name}
+        answers = self._ask(_Elements(), NFTABLES | GETELEMENT, DUMP, wanted, nfgen_family=INET)
+        blobs = [answer.get_attr("elements") or b"" for answer in answers]
         return [_element(item) for blob in blobs for _, item in _attributes(blob)]
 
     # Changes to links, addresses and routes
@@ -217,101 +201,66 @@ class Kernel:
     def persist_tap(self, descriptor: int) -> None:
         fcntl.ioctl(descriptor, TUNSETPERSIST, 1)
 
-    def set_link(self, index: int, *, up: bool | None = None, **attributes: str | int) -> None:
+    def set_link(self, ifindex: int, up: bool | None = None, **attributes: str | int) -> None:
         """Set up or down, `mtu`, `group` or `alias` of an interface."""
-        request = _Link()
-        request["index"] = index
-        if up is not None:
-            request["flags"], request["change"] = int(up), IFF_UP
-        request["attrs"] = list(attributes.items())
-        self._ask(self._route, request, SETLINK, ACK)
+        flags = {} if up is None else {"flags": int(up), "change": IFF_UP}
+        self._ask(_Link(), SETLINK, ACK, attributes, index=ifindex, **flags)
 
-    def delete_link(self, index: int) -> None:
-        request = _Link()
-        request["index"] = index
-        self._ask(self._route, request, DELLINK, ACK)
+    def delete_link(self, ifindex: int) -> None:
+        self._ask(_Link(), DELLINK, ACK, index=ifindex)
 
     def delete_group(self, group: int) -> None:
         """Delete every interface of a device group, in one grace period of the kernel's."""
-        request = _Link()
-        request["attrs"] = [("group", group)]
-        self._ask(self._route, request, DELLINK, ACK)
+        self._ask(_Link(), DELLINK, ACK, {"group": group})
 
-    def add_address(self, index: int, address: str, length: int) -> None:
-        request = _Address()
-        request["family"], request["length"], request["index"] = socket.AF_INET, length, index
-        request["attrs"] = [("local", address), ("address", address)]
-        self._ask(self._route, request, NEWADDR, ACK | CREATE | EXCL)
+    def add_address(self, ifindex: int, address: str, length: int) -> None:
+        where = {"family": socket.AF_INET, "length": length, "index": ifindex}
+        attributes = {"local": address, "address": address}
+        self._ask(_Address(), NEWADDR, ACK | CREATE | EXCL, attributes, **where)
 
-    def add_route(self, index: int, to: str, source: str) -> None:
+    def add_route(self, ifindex: int, to: str, source: str) -> None:
         """A route to one address over a link: main table, scope link, protocol boot, unicast."""
-        request = _Route()
-        request["family"], request["length"], request["table"] = socket.AF_INET, 32, 254
-        request["scope"], request["proto"], request["type"] = 253, 3, 1
-        request["attrs"] = [("to", to), ("out", index), ("source", source)]
-        self._ask(self._route, request, NEWROUTE, ACK | CREATE | EXCL)
+        kind = {"family": socket.AF_INET, "table": 254, "scope": 253, "proto": 3, "type": 1}
+        attributes = {"to": to, "out": ifindex, "source": source}
+        self._ask(_Route(), NEWROUTE, ACK | CREATE | EXCL, attributes, length=32, **kind)
 
-    # Changes to our table: each method gives one message of a transaction for commit()
-
-    def add_ruleset(self) -> Iterator[Message]:
-        """The whole table, as ruleset.nft has it."""
-        named = text(1, TABLE[1])
-        yield NEWTABLE, CREATE | EXCL, text(1, TABLE[1]) + attribute(6, comment(COMMENT))
-        # Types are nft's own numbers: ifname 41, inet_proto 12, inet_service 13, ipv4_addr 7, six
-        # bits each in a concatenation. The last attribute tells nft the key's byte order.
-        order = attribute(13, bytes((0, 4)) + _be(1)[::-1])
-        key = number(4, 41) + number(5, 16)
-        yield NEWSET, CREATE, named + text(2, UPLINKS) + number(3, 0) + key + number(10, 1) + order
-        key = number(4, 12 << 6 | 13) + number(5, 8)
-        value = number(6, 7 << 6 | 13) + number(7, 8)
-        fields = number(3, 8) + key + value + number(10, 2)  # NFT_SET_MAP
-        yield NEWSET, CREATE, named + text(2, FORWARDS) + fields
-        compiled = chains()
-        for chain in compiled:
-            body = named + text(3, chain.name)
-            if chain.hook:
-                kind, hook, priority = chain.hook
-                body += nest(4, number(1, hook), attribute(2, struct.pack(">i", priority)))
-                body += number(5, 1) + text(7, kind)
-            yield NEWCHAIN, CREATE, body
-        for chain in compiled:
-            for rule in chain.rules:
-                yield NEWRULE, CREATE | APPEND, named + text(2, chain.name) + nest(4, rule)
+    # The exchange
 
     def commit(self, messages: Iterable[Message]) -> None:
-        """One nftables transaction: all of the messages (kind, flags, attributes), or none."""
+        """One nftables transaction: all of the messages, or none of them."""
         self._sequence += 1
-        parts = [self._nft_message(BATCH_BEGIN, 0, b"", 0, NFTABLES >> 8)]
-        parts += [self._nft_message(NFTABLES | kind, flags, body) for kind, flags, body in messages]
+        parts = [self._message(NFTABLES | kind, flags, body) for kind, flags, body in messages]
         # One acknowledgement, for the last message: thousands would not fit the socket's buffer.
         length, kind, flags = struct.unpack_from("=IHH", parts[-1])
         parts[-1] = struct.pack("=IHH", length, kind, flags | ACK) + parts[-1][8:]
-        parts.append(self._nft_message(BATCH_END, 0, b"", 0, NFTABLES >> 8))
-        data = b"".join(parts)
+        first, last = (self._message(kind, 0, b"", 0, 10) for kind in (BATCH_BEGIN, BATCH_END))
+        data = b"".join((first, *parts, last))
         self._nft.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 2 * len(data) + 4096)
         self._nft.send(data)
         list(self._answers(self._nft, _Table))
 
-    def _nft_message(
-        self, kind: int, flags: int, body: bytes, family: int = INET, resource: int = 0
-    ) -> bytes:
+    def _message(self, kind: int, flags: int, body: bytes, family: int = 1, of: int = 0) -> bytes:
         head = struct.pack("=IHHII", 20 + len(body), kind, REQUEST | flags, self._sequence, 0)
-        return head + struct.pack(">BBH", family, 0, resource) + body
+        return head + struct.pack(">BBH", family, 0, of) + body
 
-    # The exchange
-
-    def _ask(self, via: socket.socket, request: Any, kind: int, flags: int) -> list[Any]:
+    def _ask(
+        self, request: Any, kind: int, flags: int, attributes: dict[str, Any] | None = None,
+        /, **fields: int,
+    ) -> list[Any]:  # fmt: skip
+        via = self._nft if isinstance(request, nfgen_msg) else self._route
+        request.update(fields)
+        request["attrs"] = list((attributes or {}).items())
+        request["header"].update(type=kind, flags=REQUEST | flags)
         for _ in range(20):
             self._sequence += 1
-            request["header"]["type"], request["header"]["flags"] = kind, REQUEST | flags
             request["header"]["sequence_number"] = self._sequence
             request.reset()
             request.encode()
             via.send(request.data)
-            messages = list(self._answers(via, type(request)))
+            answers = list(self._answers(via, type(request)))
             # Somebody changed what was being listed: the list may have gaps.
-            if not any(message["header"]["flags"] & DUMP_INTERRUPTED for message in messages):
-                return messages
+            if not any(answer["header"]["flags"] & DUMP_INTERRUPTED for answer in answers):
+                return answers
         raise HelperError("the kernel's lists change too fast to be read", "try again")
 
     def _answers(self, via: socket.socket, kind: type) -> Iterator[Any]:
@@ -325,12 +274,36 @@ class Kernel:
                         if status:
                             raise OSError(-status, os.strerror(-status))
                         return
-                    message = kind(data, offset=offset)
-                    message.decode()
-                    yield message
-                    if not flags & 2:  # NLM_F_MULTI
+                    answer = kind(data, offset=offset)
+                    answer.decode()
+                    yield answer
+                    if not flags & MULTI:
                         return
                 offset += (length + 3) & ~3
+
+
+def ruleset() -> Iterator[Message]:
+    """The whole table, as ruleset.nft has it, for Kernel.commit()."""
+    table = text(1, TABLE[1])
+    yield NEWTABLE, CREATE | EXCL, table + attribute(6, comment(COMMENT))
+    # Types are nft's own numbers: ifname 41, inet_proto 12, inet_service 13, ipv4_addr 7, six bits
+    # each in a concatenation. The last attribute tells nft the key's byte order.
+    order = attribute(13, b"\0\4\1\0\0\0")
+    name = number(3, 0) + number(4, 41) + number(5, 16) + number(10, 1)
+    yield NEWSET, CREATE, table + text(2, UPLINKS) + name + order
+    key = number(3, 8) + number(4, 12 << 6 | 13) + number(5, 8)  # 8: NFT_SET_MAP
+    value = number(6, 7 << 6 | 13) + number(7, 8) + number(10, 2)
+    yield NEWSET, CREATE, table + text(2, FORWARDS) + key + value
+    compiled = chains()
+    for chain in compiled:
+        hook = b""
+        if chain.hook:
+            kind, place, priority = chain.hook
+            hook = nest(4, number(1, place), number(2, priority)) + number(5, 1) + text(7, kind)
+        yield NEWCHAIN, CREATE, table + text(3, chain.name) + hook
+    for chain in compiled:
+        for rule in chain.rules:
+            yield NEWRULE, CREATE | APPEND, table + text(2, chain.name) + nest(4, rule)
 
 
 def add_element(name: str, key: bytes, value: bytes, remark: str) -> Message:
@@ -375,11 +348,7 @@ def write_sysctl(key: str, value: str) -> None:
         file.write(value)
 
 
-def _be(value: int) -> bytes:
-    return struct.pack(">I", value)
-
-
-def _network(address: str, length: int) -> IPv4Network:
+def _network(address: str | int, length: int) -> IPv4Network:
     return IPv4Network((address, length), strict=False)
 
 

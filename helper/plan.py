@@ -1,8 +1,8 @@
 """The plan: the ordered operations that a request means. Pure: it looks at nothing else.
 
 The helper carries a plan out through netlink (apply.py), the generator writes the same plan as
-a shell script: `commands()` is what a person would type for an operation, and its docstring says
-why it is there. Whoever reviewed a script has reviewed the helper's work.
+a shell script (commands.py has what a person would type). An operation's docstring says why it
+is there. Whoever reviewed a script has reviewed the helper's work.
 
 Operations are NamedTuples, not dataclasses: as unchangeable, and importing dataclasses takes
 longer than all of the helper's own modules.
@@ -11,22 +11,12 @@ longer than all of the helper's own modules.
 from typing import NamedTuple
 
 from .request import Request
-from .ruleset import FORWARDS, TABLE, UPLINKS, ruleset_text
 
 # Device groups 29696 (0x7400) to 29703 are tapdraft's; the three low bits say what a tap may do.
 GROUP, GROUPS = 0x7400, 8
 LEAVES, MASQUERADED, REACHES_HOST = 1, 2, 4
 # What no request asks for: masqueraded without leaving. Taps wait here, cut off, to be deleted.
 DOOMED = GROUP + MASQUERADED
-
-
-class Command(NamedTuple):
-    """What a person would type."""
-
-    argv: tuple[str, ...]
-    stdin: str = ""
-    unless: tuple[str, ...] = ()  # a test: where it succeeds, there is nothing to do
-    when: tuple[str, ...] = ()  # a test: where it fails, there is nothing to do
 
 
 class Uplink(NamedTuple):
@@ -50,14 +40,6 @@ class CreateTap(NamedTuple):
     def alias(self) -> str:
         return f"tapdraft 1 uid={self.uid} guest={self.guest}"
 
-    def commands(self) -> tuple[Command, ...]:
-        add = ("ip", "tuntap", "add", "dev", self.tap, "mode", "tap", "user", self.uid)
-        marks = ("mtu", str(self.mtu), "group", str(self.group), "alias", self.alias)
-        return (
-            Command(add + (("multi_queue",) if self.multi_queue else ())),
-            Command(("ip", "link", "set", "dev", self.tap, *marks)),
-        )
-
 
 class HardenTap(NamedTuple):
     """No IPv6 on the tap, and nothing that the guest sends changes or reveals the host's setup."""
@@ -77,15 +59,6 @@ class HardenTap(NamedTuple):
             (f"{four}/arp_ignore", "1"),  # or ARP tells the guest the host's other addresses
         )
 
-    def commands(self) -> tuple[Command, ...]:
-        four, six = (
-            tuple(f"net/{key}={value}" for key, value in self.settings if key[3] == version)
-            for version in "46"
-        )
-        has_six = ("test", "-e", f"/proc/sys/net/ipv6/conf/{self.tap}")
-        set_value = ("sysctl", "-q", "-w")
-        return (Command((*set_value, *six), when=has_six), Command((*set_value, *four)))
-
 
 class AddAddress(NamedTuple):
     """Give the host its address on the tap; it is the guest's gateway."""
@@ -94,17 +67,9 @@ class AddAddress(NamedTuple):
     address: str
     prefix: int
 
-    def commands(self) -> tuple[Command, ...]:
-        address = f"{self.address}/{self.prefix}"
-        return (Command(("ip", "address", "add", address, "dev", self.tap)),)
-
 
 class EnsureRuleset(NamedTuple):
     """Load the firewall and NAT table, unless a tap has brought it already."""
-
-    def commands(self) -> tuple[Command, ...]:
-        there = ("nft", "list", "table", *TABLE)
-        return (Command(("nft", "-f", "-"), stdin=ruleset_text(), unless=there),)
 
 
 class AddUplink(NamedTuple):
@@ -116,20 +81,12 @@ class AddUplink(NamedTuple):
     def comment(self) -> str:
         return f"forwarding was {self.uplink.was}"
 
-    def commands(self) -> tuple[Command, ...]:
-        element = f'{{ "{self.uplink.name}" comment "{self.comment}" }}'
-        there = ("nft", "get", "element", *TABLE, UPLINKS, f'{{ "{self.uplink.name}" }}')
-        return (Command(("nft", "add", "element", *TABLE, UPLINKS, element), unless=there),)
-
 
 class EnableForwarding(NamedTuple):
     """Let the kernel hand on packets that come in here; net.ipv4.ip_forward stays as it is."""
 
     interface: str
     was: str  # "" for a tap, whose setting goes with it
-
-    def commands(self) -> tuple[Command, ...]:
-        return (Command(("sysctl", "-q", "-w", f"net/ipv4/conf/{self.interface}/forwarding=1")),)
 
 
 class ForwardPort(NamedTuple):
@@ -141,19 +98,11 @@ class ForwardPort(NamedTuple):
     guest: str
     guest_port: int
 
-    def commands(self) -> tuple[Command, ...]:
-        key = f'{self.protocol} . {self.port} comment "{self.tap}"'
-        element = f"{{ {key} : {self.guest} . {self.guest_port} }}"
-        return (Command(("nft", "create", "element", *TABLE, FORWARDS, element)),)
-
 
 class SetUp(NamedTuple):
     """Switch the tap on, now that all that guards it is in place."""
 
     tap: str
-
-    def commands(self) -> tuple[Command, ...]:
-        return (Command(("ip", "link", "set", "dev", self.tap, "up")),)
 
 
 class AddRoute(NamedTuple):
@@ -163,18 +112,11 @@ class AddRoute(NamedTuple):
     guest: str
     host: str
 
-    def commands(self) -> tuple[Command, ...]:
-        way = ("dev", self.tap, "scope", "link", "src", self.host)
-        return (Command(("ip", "route", "add", f"{self.guest}/32", *way)),)
-
 
 class PersistTap(NamedTuple):
     """Keep the tap for qemu to open. Until here it goes with whoever is making it."""
 
     tap: str
-
-    def commands(self) -> tuple[Command, ...]:
-        return ()  # `ip tuntap add` makes every tap persistent
 
 
 class RemoveForward(NamedTuple):
@@ -183,20 +125,11 @@ class RemoveForward(NamedTuple):
     protocol: str
     port: int
 
-    def commands(self) -> tuple[Command, ...]:
-        element = (*TABLE, FORWARDS, f"{{ {self.protocol} . {self.port} }}")
-        there = ("nft", "get", "element", *element)
-        return (Command(("nft", "delete", "element", *element), when=there),)
-
 
 class DeleteTap(NamedTuple):
     """Delete the tap; its addresses, routes and settings go with it."""
 
     tap: str
-
-    def commands(self) -> tuple[Command, ...]:
-        there = ("test", "-e", f"/sys/class/net/{self.tap}")
-        return (Command(("ip", "link", "delete", "dev", self.tap), when=there),)
 
 
 class RestoreForwarding(NamedTuple):
@@ -205,30 +138,15 @@ class RestoreForwarding(NamedTuple):
     interface: str
     was: str
 
-    def commands(self) -> tuple[Command, ...]:
-        # Where somebody has switched on forwarding for the whole host meanwhile, they need it.
-        alone = ("grep", "-qx", "0", "/proc/sys/net/ipv4/ip_forward")
-        value = f"net/ipv4/conf/{self.interface}/forwarding={self.was}"
-        # -e: the interface may be gone.
-        return (Command(("sysctl", "-q", "-e", "-w", value), when=alone),)
-
 
 class RemoveUplink(NamedTuple):
     """Close this way out again."""
 
     name: str
 
-    def commands(self) -> tuple[Command, ...]:
-        element = f'{{ "{self.name}" }}'
-        return (Command(("nft", "delete", "element", *TABLE, UPLINKS, element)),)
-
 
 class RemoveRuleset(NamedTuple):
     """No tap is left: remove the table."""
-
-    def commands(self) -> tuple[Command, ...]:
-        there = ("nft", "list", "table", *TABLE)
-        return (Command(("nft", "delete", "table", *TABLE), when=there),)
 
 
 Operation = (
@@ -237,25 +155,6 @@ Operation = (
     | RestoreForwarding | RemoveUplink | RemoveRuleset
 )  # fmt: skip
 Plan = tuple[Operation, ...]
-
-# How each operation of an `up` is undone. Where it goes with the tap, undo() has nothing to do.
-UNDONE: dict[type, str] = {
-    CreateTap: "deleting the tap",
-    HardenTap: "goes with the tap",
-    AddAddress: "goes with the tap",
-    EnsureRuleset: "removing the table with the last tap",
-    AddUplink: "goes with the table",
-    EnableForwarding: "restoring the earlier value with the last tap; a tap's goes with it",
-    ForwardPort: "removing the element",
-    SetUp: "goes with the tap",
-    AddRoute: "goes with the tap",
-    PersistTap: "deleting the tap",
-}
-
-
-def why(operation: Operation) -> str:
-    """The reason for an operation, as a reader of a script is given it."""
-    return operation.__doc__ or ""
 
 
 def undo(operation: Operation) -> Operation | None:

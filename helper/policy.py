@@ -19,14 +19,16 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from configparser import ConfigParser
 from configparser import Error as ConfigError
 from ipaddress import IPv4Network
 from typing import NamedTuple, TypeVar
 
+from .caller import Caller
 from .errors import InTheWay
 from .request import MODES, PROTOCOLS, Request
+from .state import State
 
 PATH = "/etc/tapdraft/policy.conf"
 LARGEST = 65536  # bytes
@@ -91,12 +93,32 @@ class Decision(NamedTuple):
     reason: str
 
 
-def decide(
-    sections: Iterable[Section], request: Request, uplinks: Iterable[str], taps: int,
-    uid: int, gids: Iterable[int],
-) -> Decision:  # fmt: skip
-    """Is the request permitted to this caller?"""
-    mine = [section for section in sections if section.names(uid, gids)]
+def decisions(
+    sections: list[Section] | None, requests: Iterable[Request], caller: Caller,
+    state: State | None,
+) -> Iterator[tuple[Request, Decision]]:  # fmt: skip
+    """Each request, and whether it is permitted to the caller.
+
+    Without a state only what the words say can be judged: not the uplinks that they leave open,
+    nor the number of taps.
+    """
+    if sections is None:
+        held = Decision(True, "the caller holds CAP_NET_ADMIN")
+        yield from ((request, held) for request in requests)
+        return
+    mine = [section for section in sections if section.names(caller.uid, caller.gids)]
+    taps = {tap.link.name for tap in state.of(caller.uid)} if state else set()
+    for request in requests:
+        uplinks: Iterable[str] = request.uplinks
+        if state and request.verb == "up":
+            taps.add(request.tap)
+            uplinks = [uplink.name for uplink in state.complete(request)]
+        yield request, _decide(mine, request, uplinks, len(taps))
+
+
+def _decide(
+    mine: list[Section], request: Request, uplinks: Iterable[str], taps: int
+) -> Decision:
     for section in mine:
         if section.deny:
             return Decision(False, f"{PATH}:{section.line}: [{section.title}] denies everything")

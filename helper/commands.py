@@ -1,0 +1,108 @@
+"""What a person would type for each operation of a plan.
+
+The generator's scripts and the helper's --dry-run are written with it. It never runs while a
+capability is held: see preview.py.
+"""
+
+from typing import NamedTuple
+
+from . import plan as p
+from .ruleset import FORWARDS, TABLE, UPLINKS, ruleset_text
+
+
+class Command(NamedTuple):
+    """What a person would type."""
+
+    argv: tuple[str, ...]
+    stdin: str = ""
+    unless: tuple[str, ...] = ()  # a test: where it succeeds, there is nothing to do
+    when: tuple[str, ...] = ()  # a test: where it fails, there is nothing to do
+
+
+# How each operation of an `up` is undone.
+UNDONE: dict[type, str] = {
+    p.CreateTap: "deleting the tap",
+    p.HardenTap: "goes with the tap",
+    p.AddAddress: "goes with the tap",
+    p.EnsureRuleset: "removing the table with the last tap",
+    p.AddUplink: "goes with the table",
+    p.EnableForwarding: "restoring the earlier value with the last tap; a tap's goes with it",
+    p.ForwardPort: "removing the element",
+    p.SetUp: "goes with the tap",
+    p.AddRoute: "goes with the tap",
+    p.PersistTap: "deleting the tap",
+}
+_TABLE_IS_THERE = ("nft", "list", "table", *TABLE)
+_SYSCTL = ("sysctl", "-q", "-w")
+
+
+def why(operation: p.Operation) -> str:
+    """The reason for an operation, as a reader of a script is given it."""
+    return operation.__doc__ or ""
+
+
+def commands(operation: p.Operation) -> tuple[Command, ...]:
+    """The commands that have the effect of an operation, in order."""
+    match operation:
+        case p.CreateTap():
+            return _create_tap(operation)
+        case p.HardenTap():
+            return _harden_tap(operation)
+        case p.AddAddress(tap, address, prefix):
+            return _one("ip", "address", "add", f"{address}/{prefix}", "dev", tap)
+        case p.EnsureRuleset():
+            return (Command(("nft", "-f", "-"), stdin=ruleset_text(), unless=_TABLE_IS_THERE),)
+        case p.AddUplink(uplink):
+            element = f'{{ "{uplink.name}" comment "{operation.comment}" }}'
+            there = ("nft", "get", "element", *TABLE, UPLINKS, f'{{ "{uplink.name}" }}')
+            return (Command(("nft", "add", "element", *TABLE, UPLINKS, element), unless=there),)
+        case p.EnableForwarding(interface):
+            return _one(*_SYSCTL, f"net/ipv4/conf/{interface}/forwarding=1")
+        case p.ForwardPort(tap, protocol, port, guest, guest_port):
+            element = f'{{ {protocol} . {port} comment "{tap}" : {guest} . {guest_port} }}'
+            return _one("nft", "create", "element", *TABLE, FORWARDS, element)
+        case p.SetUp(tap):
+            return _one("ip", "link", "set", "dev", tap, "up")
+        case p.AddRoute(tap, guest, host):
+            way = ("dev", tap, "scope", "link", "src", host)
+            return _one("ip", "route", "add", f"{guest}/32", *way)
+        case p.PersistTap():
+            return ()  # `ip tuntap add` makes every tap persistent
+        case p.RemoveForward(protocol, port):
+            element = f"{{ {protocol} . {port} }}"
+            get = ("nft", "get", "element", *TABLE, FORWARDS, element)
+            return (Command(("nft", "delete", "element", *TABLE, FORWARDS, element), when=get),)
+        case p.DeleteTap(tap):
+            exists = ("test", "-e", f"/sys/class/net/{tap}")
+            return (Command(("ip", "link", "delete", "dev", tap), when=exists),)
+        case p.RestoreForwarding(interface, was):
+            # Where somebody has switched on forwarding for the whole host meanwhile, they need it.
+            alone = ("grep", "-qx", "0", "/proc/sys/net/ipv4/ip_forward")
+            value = f"net/ipv4/conf/{interface}/forwarding={was}"
+            return (Command(("sysctl", "-q", "-e", "-w", value), when=alone),)  # -e: it may be gone
+        case p.RemoveUplink(name):
+            return _one("nft", "delete", "element", *TABLE, UPLINKS, f'{{ "{name}" }}')
+        case p.RemoveRuleset():
+            return (Command(("nft", "delete", "table", *TABLE), when=_TABLE_IS_THERE),)
+
+
+def _one(*argv: str) -> tuple[Command, ...]:
+    return (Command(argv),)
+
+
+def _create_tap(operation: p.CreateTap) -> tuple[Command, ...]:
+    add = ("ip", "tuntap", "add", "dev", operation.tap, "mode", "tap", "user", operation.uid)
+    marks = ("group", str(operation.group), "alias", operation.alias)
+    return (
+        Command(add + (("multi_queue",) if operation.multi_queue else ())),
+        Command(("ip", "link", "set", "dev", operation.tap, "mtu", str(operation.mtu), *marks)),
+    )
+
+
+def _harden_tap(operation: p.HardenTap) -> tuple[Command, ...]:
+    four, six = (
+        tuple(f"net/{key}={value}" for key, value in operation.settings if key[3] == version)
+        for version in "46"
+    )
+    has_six = ("test", "-e", f"/proc/sys/net/ipv6/conf/{operation.tap}")
+    return (Command((*_SYSCTL, *six), when=has_six), Command((*_SYSCTL, *four)))

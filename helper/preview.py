@@ -1,0 +1,49 @@
+"""--dry-run and --explain: what would be done, and who permits it. Nothing is changed.
+
+__main__ gives up every capability before it imports this module.
+"""
+
+import shlex
+from collections.abc import Iterable
+
+from . import policy
+from .caller import Caller
+from .commands import commands, why
+from .netlink import Kernel
+from .plan import Plan, plan_down, plan_last, plan_up
+from .request import Request
+from .state import State, read
+
+
+def dry_run(requests: Iterable[Request], caller: Caller) -> int:
+    """Print the commands that the requests equal, each below its reason."""
+    state = read(Kernel(), nftables=False)
+    for request in requests:
+        print(f"# {request.line()}")
+        for operation in _plan(request, caller, state):
+            print(f"# {why(operation)}")
+            for command in commands(operation):
+                end = " <<'END'\n" + command.stdin + "END" if command.stdin else ""
+                print(shlex.join(command.argv) + end)
+    return 0
+
+
+def _plan(request: Request, caller: Caller, state: State) -> Plan:
+    if request.verb == "up":
+        return plan_up(request, str(caller.uid), state.complete(request))
+    mine = [tap.link.name for tap in state.of(caller.uid)]
+    taps = [request.tap] if request.name else mine
+    # Which ports are forwarded is for CAP_NET_ADMIN to read: they are left out here.
+    down = tuple(operation for tap in taps for operation in plan_down(tap, ()))
+    return down if set(state.taps) - set(taps) else down + plan_last(())
+
+
+def explain(requests: Iterable[Request], caller: Caller) -> int:
+    """Print which section of the policy permits or refuses each request. 3 if one is refused."""
+    status = 0
+    decisions = policy.decisions(policy.load(), requests, caller, read(Kernel(), nftables=False))
+    for request, decision in decisions:
+        print(f"{request.line()}: {'permitted' if decision.permitted else 'refused'}")
+        print(f"    {decision.reason}")
+        status = status if decision.permitted else 3
+    return status
