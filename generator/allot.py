@@ -1,0 +1,97 @@
+"""Which addresses each guest gets: those it names, or the next free /30 of the subnet.
+
+A /30 has room for two: the host's side comes first, the guest's second.
+"""
+
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any, NamedTuple
+
+from ..helper.errors import HelperError
+from ..helper.request import check_addresses
+from .reading import Reading
+
+
+class Addresses(NamedTuple):
+    guest: str
+    gateway: str  # the host's
+    prefix: int
+
+    @property
+    def networks(self) -> tuple[IPv4Network, ...]:
+        """What the two take up."""
+        return IPv4Interface(f"{self.gateway}/{self.prefix}").network, IPv4Network(self.guest)
+
+
+class Allotment:
+    """First `reserve()` for all guests, then `take()` for each, in the description's order."""
+
+    def __init__(self, reading: Reading, subnet: IPv4Network) -> None:
+        self.reading = reading
+        self.subnet = subnet
+        self.next = int(subnet.network_address)
+        self.named: dict[str, Addresses | None] = {}
+
+    def reserve(self, name: str, keys: dict[str, Any]) -> None:
+        """Note the addresses that the guest names itself, if it does."""
+        path = ("guest", name)
+        if "gateway" in keys and "address" not in keys:
+            self.reading.wrong(
+                (*path, "gateway"), "a gateway without the guest's address", "give address as well"
+            )
+        elif "address" in keys:
+            self.named[name] = self._named(path, keys["address"], keys.get("gateway"))
+
+    def take(self, name: str) -> Addresses | None:
+        """This guest's addresses; None if there are none, which has been noted as a problem."""
+        if name in self.named:
+            return self.named[name]
+        last = int(self.subnet.broadcast_address)
+        while self.next < last:
+            block = IPv4Network((self.next, 30))
+            self.next += 4
+            if not self._taken(block):
+                return Addresses(str(block[2]), str(block[1]), 30)
+        self.reading.wrong(
+            ("guest", name), f"no /30 of {self.subnet} is left for guest {name}",
+            "give [network] a larger subnet", at_key=True,
+        )  # fmt: skip
+        return None
+
+    def _named(self, path: tuple[str, str], guest: str, gateway: str | None) -> Addresses | None:
+        if gateway is None:
+            gateway = f"{_other_of_its_block(guest)}/30"
+        host = IPv4Interface(gateway)
+        found = Addresses(guest, str(host.ip), host.network.prefixlen)
+        what, hint = self._objection(found)
+        if what:
+            self.reading.wrong((*path, "address"), what, hint)
+            return None
+        return found
+
+    def _objection(self, found: Addresses) -> tuple[str, str]:
+        try:
+            check_addresses(found.gateway, found.prefix, found.guest)
+        except HelperError as error:
+            hint = error.hint or "name the host's side too: gateway"
+            return str(error), hint
+        for address in (found.guest, found.gateway):
+            if IPv4Address(address) not in self.subnet:
+                return f"{address} is not in {self.subnet}", "see subnet in [network]"
+        for network in found.networks:
+            other = self._taken(network)
+            if other:
+                return f"this overlaps the addresses of guest {other}", "use another /30"
+        return "", ""
+
+    def _taken(self, network: IPv4Network) -> str:
+        """The guest whose addresses overlap `network`, or ''."""
+        for name, addresses in self.named.items():
+            if addresses and any(network.overlaps(mine) for mine in addresses.networks):
+                return name
+        return ""
+
+
+def _other_of_its_block(guest: str) -> IPv4Address:
+    """The other usable address of the guest's /30."""
+    block = IPv4Network(f"{guest}/30", strict=False)
+    return block[2] if guest == str(block[1]) else block[1]

@@ -1,0 +1,39 @@
+"""Asking the helper: finding it, giving it requests, and its own answer as the exit status."""
+
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from .errors import IN_THE_WAY, TapdraftError
+from .shell import HELPER, PATH
+
+
+def find() -> Path | None:
+    """The helper where the scripts find it, also if this user may not run it."""
+    for folder in PATH.split(":"):
+        path = Path(folder, HELPER)
+        try:
+            if path.is_file():
+                return path
+        except PermissionError:
+            continue
+    return None
+
+
+def ask(lines: Iterable[str]) -> int:
+    """Give the helper these requests, all in one call; its exit status."""
+    path = find()
+    if path is None:
+        raise TapdraftError(
+            f"{HELPER} is not installed: it alone may make taps",
+            "install it with make install as root, or write scripts for root: "
+            "tapdraft render --dialect=nft", IN_THE_WAY,
+        )  # fmt: skip
+    if not os.access(path, os.X_OK):
+        raise TapdraftError(
+            f"{path} is not for you to run", "as root: usermod -aG tapdraft USER, then log in anew",
+            IN_THE_WAY,
+        )  # fmt: skip
+    text = "".join(f"{line}\n" for line in lines)
+    return subprocess.run([path, "-"], input=text.encode(), check=False).returncode

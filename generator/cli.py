@@ -1,0 +1,169 @@
+"""Put qemu guests on tap interfaces, with NAT, without sudo.
+
+Usage:
+  tapdraft render [--output=DIR] [--dialect=NAME] [--attach=HOW] [--check-files] FILE [GUEST...]
+  tapdraft run [--output=DIR] [--attach=HOW] FILE [GUEST]
+  tapdraft up FILE [GUEST...]
+  tapdraft down FILE [GUEST...]
+  tapdraft down --all
+  tapdraft list [--json]
+  tapdraft check [--json] [FILE]
+  tapdraft --help
+  tapdraft --version
+
+Commands:
+  render  write the scripts of the description FILE, for all its guests or those named
+  run     render, then run what was rendered: ifup, qemu, and ifdown whatever happens
+  up      set up the guests' taps through the helper, all of them or none
+  down    take them down
+  list    show the taps that are there, their guests, addresses and port forwards
+  check   tell what on this host would keep a guest from working, and what fixes it
+
+Options:
+  --output=DIR    where the scripts go: by default out, or for run a folder that goes with it
+  --dialect=NAME  how ifup and ifdown are written: helper, or nft for root [default: helper]
+  --attach=HOW    how the tap comes to qemu: run, helper or hooks [default: run]
+  --check-files   refuse if a file that a guest needs is not here
+  --all           all your taps
+  --json          for programs to read
+  --help          this text
+  --version       the version
+
+Exit status: 0 done, 1 it failed, 2 usage or a bad description, 3 refused by the policy,
+4 something on this host is in the way. run gives qemu's own. See tapdraft(1), tapdraft.toml(5).
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import docopt
+
+from ..helper import __version__
+from . import ask, description, output, qemu, requests, run
+from .errors import FAILED, USAGE, TapdraftError
+
+Arguments = dict[str, Any]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out one command and give its exit status. No traceback reaches the user."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character is no error
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = _dispatch(_arguments(sys.argv[1:] if argv is None else list(argv)))
+        sys.stdout.flush()
+    except TapdraftError as error:
+        print(error, file=sys.stderr)
+        return error.status
+    except BrokenPipeError:
+        # Whoever read our output has enough. Python would complain once more at its own end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(TapdraftError(f"{where}{error.strerror or error}"), file=sys.stderr)
+        return FAILED
+    return status
+
+
+def _arguments(argv: list[str]) -> Arguments:
+    try:
+        return dict(docopt.docopt(str(__doc__), argv, help=True, version=__version__))
+    except docopt.DocoptExit as error:
+        lines = str(error).splitlines()
+        # docopt's own complaint, if it has one, stands before the usage.
+        what = lines[0] if lines and not lines[0].startswith("Usage:") else ""
+        wrong = what or "these arguments do not go together"
+        raise TapdraftError(wrong, "tapdraft --help tells what there is", USAGE) from None
+
+
+def _dispatch(arguments: Arguments) -> int:
+    commands = {
+        "render": _render, "run": _run, "up": _up, "down": _down, "list": _list, "check": _check
+    }  # fmt: skip
+    return next(function for name, function in commands.items() if arguments[name])(arguments)
+
+
+def _render(arguments: Arguments) -> int:
+    file = arguments["FILE"]
+    described = description.load(file)
+    guests = described.chosen(arguments["GUEST"])
+    if arguments["--check-files"]:
+        _need_files(guests, Path(file).parent)
+    folder = Path(arguments["--output"] or "out")
+    for path in _write(arguments, described, guests, folder):
+        print(folder / path)
+    return 0
+
+
+def _run(arguments: Arguments) -> int:
+    file = arguments["FILE"]
+    described = description.load(file)
+    guests = described.chosen(arguments["GUEST"])
+    if len(guests) > 1:
+        names = ", ".join(guest.name for guest in guests)
+        raise TapdraftError("which guest?", f"the description has {names}", USAGE)
+    # Unlike render, which may be on another machine than the guest's files.
+    _need_files(guests, Path(file).parent)
+    with run.folder(arguments["--output"]) as folder:
+        _write(arguments, described, guests, folder)
+        return run.run(folder / guests[0].name / "run", Path(file).parent)
+
+
+def _write(arguments: Arguments, described: Any, guests: Any, folder: Path) -> list[str]:
+    from . import render  # noqa: PLC0415  jinja2 takes longer than all the rest
+
+    files = render.render(
+        described, guests, dialect=_word(arguments, "--dialect", render.DIALECTS),
+        attach=_word(arguments, "--attach", qemu.ATTACHMENTS),
+    )  # fmt: skip
+    output.write(files, folder)
+    return list(files)
+
+
+def _need_files(guests: Any, folder: Path) -> None:
+    needed = [folder / name for guest in guests for name in guest.files]
+    missing = [str(path) for path in needed if not path.is_file() and not path.is_block_device()]
+    if missing:
+        what = f"there is no file {', '.join(missing)}"
+        raise TapdraftError(what, "names are relative to the description's folder", USAGE)
+
+
+def _word(arguments: Arguments, option: str, words: tuple[str, ...]) -> str:
+    word = str(arguments[option])
+    if word not in words:
+        raise TapdraftError(f"{option}={word} is not known", f"use {', '.join(words)}", USAGE)
+    return word
+
+
+def _up(arguments: Arguments) -> int:
+    guests = description.load(arguments["FILE"]).chosen(arguments["GUEST"])
+    return ask.ask(requests.up(guest).line() for guest in guests)
+
+
+def _down(arguments: Arguments) -> int:
+    if arguments["--all"]:
+        return ask.ask(["down --all"])
+    guests = description.load(arguments["FILE"]).chosen(arguments["GUEST"])
+    return ask.ask(requests.down(guest).line() for guest in guests)
+
+
+def _list(arguments: Arguments) -> int:
+    from . import listing  # noqa: PLC0415  reads the kernel, which nothing else here does
+
+    return listing.show(as_json=arguments["--json"])
+
+
+def _check(arguments: Arguments) -> int:
+    from . import check  # noqa: PLC0415  reads the kernel, which nothing else here does
+
+    file = arguments["FILE"]
+    described = description.load(file) if file else None
+    return check.check(described, Path(file or ".").parent, as_json=arguments["--json"])

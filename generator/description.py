@@ -1,0 +1,209 @@
+"""The description: the user's TOML file, read into what the rest works with.
+
+Every key is a row of one of the tables below: its name and the function that reads its value.
+What a key means is in tapdraft.toml(5).
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from ..helper.errors import HelperError
+from ..helper.request import MODES
+from ..helper.request import parse as parse_request
+from . import addressing, values
+from .allot import Addresses, Allotment
+from .errors import BadDescription, Problem, TapdraftError
+from .machines import MACHINES
+from .reading import Keys, Reading
+from .requests import up
+
+DEFAULT_SUBNET = IPv4Network("192.168.7.0/24")
+LARGEST = 1 << 20  # bytes of a description
+
+ACCELERATORS = ("auto", "kvm", "tcg")
+DISPLAYS = ("none", "gtk", "sdl")
+DISK_FORMATS = ("raw", "qcow2")
+
+NETWORK_KEYS: Keys = {
+    "subnet": values.subnet,
+    "mode": values.one_of(*MODES),
+    "uplinks": values.many(values.interface),
+    "dns": values.many(values.address),
+}
+GUEST_KEYS: Keys = {
+    "title": values.text,
+    "machine": values.one_of(*MACHINES),
+    "memory": values.memory,
+    "cpus": values.number(1, 1024),
+    "kernel": values.file,
+    "initrd": values.file,
+    "append": values.text,
+    "disk": values.one_or_many(values.disk(DISK_FORMATS)),
+    "accel": values.one_of(*ACCELERATORS),
+    "display": values.one_of(*DISPLAYS),
+    "qemu": values.many(values.text),
+    "address": values.address,
+    "gateway": values.address_with_prefix,
+    "addressing": values.one_of(*addressing.METHODS),
+    "mac": values.mac,
+    "mode": values.one_of(*MODES),
+    "host": values.one_of("closed", "open"),
+    "forward": values.many(values.forward),
+    "queues": values.number(1, 256),
+    "mtu": values.number(68, 65521),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """What the guests share. No `uplinks`: the interfaces with a default route, when it runs."""
+
+    subnet: IPv4Network = DEFAULT_SUBNET
+    mode: str = "nat"
+    uplinks: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guest:
+    """One guest, complete: what the description leaves out is filled in."""
+
+    name: str
+    title: str  # qemu's name for it, any characters
+    machine: str = "x86_64"  # one of MACHINES
+    memory: int = 256  # MiB
+    cpus: int = 1
+    kernel: str = ""  # files are named as in the description
+    initrd: str = ""
+    append: str = ""
+    disks: tuple[values.Disk, ...] = ()
+    accel: str = "auto"
+    display: str = "none"
+    qemu: tuple[str, ...] = ()  # further arguments
+    address: str
+    gateway: str  # the host's address on the tap
+    prefix: int  # of the gateway: 30 unless the description says otherwise
+    addressing: str  # one of addressing.METHODS
+    mac: str
+    mode: str
+    host_open: bool = False
+    forwards: tuple[values.Forward, ...] = ()
+    uplinks: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    queues: int = 1
+    mtu: int = 1500  # bytes
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that qemu opens, in the order of its arguments."""
+        named = (self.kernel, self.initrd, *(disk.file for disk in self.disks))
+        return tuple(name for name in named if name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    network: Network
+    guests: tuple[Guest, ...]
+
+    def chosen(self, names: list[str]) -> tuple[Guest, ...]:
+        """The guests of these names, all without names; TapdraftError for an unknown one."""
+        known = {guest.name: guest for guest in self.guests}
+        for name in names:
+            if name not in known:
+                raise TapdraftError(
+                    f"the description has no guest '{name}'", f"it has {', '.join(known)}", 2
+                )
+        return tuple(guest for guest in self.guests if not names or guest.name in names)
+
+
+def load(file: str) -> Description:
+    """Read a description; raises TapdraftError, and BadDescription for what is in it."""
+    try:
+        with Path(file).open("rb") as stream:
+            content = stream.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise TapdraftError(f"{file} cannot be read: {reason}", "name a TOML file", 2) from None
+    if len(content) > LARGEST:
+        raise TapdraftError(f"{file} is larger than {LARGEST >> 20} MiB", "", 2)
+    return parse(content, file)
+
+
+def parse(content: bytes, file: str = "description") -> Description:
+    """The description that these bytes are; `file` is its name in error messages."""
+    try:
+        source = content.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BadDescription(
+            file, "", [Problem(line, 1, 1, "this is not UTF-8", "save the file as UTF-8")]
+        ) from None
+    reading = Reading(file, source)
+    top = reading.tables(("network", "guest"))
+    network = Network(**reading.table(("network",), top.get("network", {}), NETWORK_KEYS))
+    guests = _guests(reading, top.get("guest", {}), network)
+    if not guests and not reading.problems:
+        reading.wrong((), "there is no guest", "write [guest.NAME] and its keys below it")
+    reading.finish()
+    return Description(network=network, guests=tuple(guests))
+
+
+def _guests(reading: Reading, tables: dict[str, Any], network: Network) -> list[Guest]:
+    read: dict[str, dict[str, Any]] = {}
+    for name, table in tables.items():
+        if reading.check(("guest", name), values.guest_name, name, at_key=True):
+            before = len(reading.problems)
+            keys = reading.table(("guest", name), table, GUEST_KEYS)
+            if len(reading.problems) == before:  # else the rest would only be consequences
+                read[name] = keys
+    allotment = Allotment(reading, network.subnet)
+    for name, keys in read.items():
+        allotment.reserve(name, keys)
+    guests = []
+    for name, keys in read.items():
+        address = allotment.take(name)
+        if address is not None:
+            guests.append(_guest(name, keys, network, address))
+            _judge(reading, guests[-1])
+    reading.together(guests)
+    return guests
+
+
+def _guest(name: str, keys: dict[str, Any], network: Network, addresses: Addresses) -> Guest:
+    given = dict(keys)
+    # What is called otherwise in the file, where it reads better there.
+    given.update(
+        name=name, address=addresses.guest, gateway=addresses.gateway, prefix=addresses.prefix,
+        host_open=given.pop("host", "closed") == "open", disks=given.pop("disk", ()),
+        forwards=given.pop("forward", ()), uplinks=network.uplinks, dns=network.dns,
+    )  # fmt: skip
+    given.setdefault("title", name)
+    given.setdefault("mode", network.mode)
+    given.setdefault("mac", _mac(addresses.guest))
+    given.setdefault("addressing", addressing.default(bool(given.get("kernel"))))
+    return Guest(**given)
+
+
+def _mac(address: str) -> str:
+    """From the whole address, so unique wherever the address is; 52: locally administered."""
+    return ":".join(f"{byte:02x}" for byte in (0x52, 0x54, *IPv4Address(address).packed))
+
+
+def _judge(reading: Reading, guest: Guest) -> None:
+    """What is wrong with a guest whose single keys are right."""
+    path = ("guest", guest.name)
+    for key in ("initrd", "append"):
+        if getattr(guest, key) and not guest.kernel:
+            reading.wrong((*path, key), f"{key} without a kernel", "name a kernel as well")
+    if not (guest.kernel or guest.disks or guest.qemu):
+        what = f"guest {guest.name} has nothing to start from"
+        reading.wrong(path, what, "give it a kernel or a disk", at_key=True)
+    what, hint = addressing.METHODS[guest.addressing].objection(guest)
+    if what:
+        reading.wrong((*path, "addressing"), what, hint)
+    try:
+        parse_request(up(guest).line())
+    except HelperError as error:
+        reading.wrong(path, str(error), error.hint, at_key=True)

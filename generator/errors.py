@@ -1,0 +1,68 @@
+"""What can go wrong, as the user is told it: what is wrong, what to do, and the exit status."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+FAILED, USAGE, REFUSED, IN_THE_WAY = 1, 2, 3, 4
+
+
+def plain(text: str) -> str:
+    """`text` for a terminal: a file must not be able to move the cursor or turn text around."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+class TapdraftError(Exception):
+    """An error for a person: what is wrong, `hint` what to do about it, and the exit status."""
+
+    def __init__(self, what: str, hint: str = "", status: int = FAILED) -> None:
+        super().__init__(what)
+        self.hint = hint
+        self.status = status
+
+    def __str__(self) -> str:
+        lines = [f"error: {plain(self.args[0])}"]
+        lines += [f"hint: {plain(self.hint)}"] if self.hint else []
+        return "\n".join(lines)
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a description, and where: `line` and `column` count from 1."""
+
+    line: int
+    column: int
+    width: int
+    what: str
+    hint: str = ""
+
+
+class BadDescription(TapdraftError):
+    """Everything that is wrong with a description, in the order of its lines."""
+
+    def __init__(self, file: str, source: str, problems: Iterable[Problem]) -> None:
+        super().__init__(f"{file} is not a good description", status=USAGE)
+        self.file = file
+        self.lines = source.split("\n")
+        self.problems = sorted(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(self._one(problem) for problem in self.problems)
+
+    def _one(self, problem: Problem) -> str:
+        text = [f"error: {plain(self.file)}:{problem.line}: {plain(problem.what)}"]
+        if problem.line <= len(self.lines) and self.lines[problem.line - 1].strip():
+            text += _marked(self.lines[problem.line - 1].rstrip("\r"), problem)
+        text += [f"hint: {plain(problem.hint)}"] if problem.hint else []
+        return "\n".join(text)
+
+
+def _marked(line: str, problem: Problem) -> list[str]:
+    """The line, and a second one with carets under the offending text."""
+    line = line.replace("\t", " ")
+    start = problem.column - 1
+    end = max(start + 1, min(start + problem.width, len(line)))
+    before, offending = plain(line[:start]), plain(line[start:end])
+    carets = "^" * max(1, len(offending))
+    return [f"    {before}{offending}{plain(line[end:])}", f"    {' ' * len(before)}{carets}"]

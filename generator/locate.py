@@ -1,0 +1,151 @@
+"""Where in a TOML file a key or a value stands, which tomllib does not tell.
+
+`locate()` walks over a document that tomllib has accepted, so it need not find errors in it, only
+tell strings, keys, tables and arrays apart. The format: https://toml.io/en/v1.0.0
+"""
+
+import re
+import tomllib
+from typing import NamedTuple
+
+Path = tuple[str | int, ...]
+
+_BLANK = re.compile(r"(?:[\s]|#[^\n]*)*")
+_KEY = re.compile(r"[A-Za-z0-9_-]+|\"(?:[^\"\\]|\\.)*\"|'[^']*'")
+_STRING = re.compile(
+    r'"""(?:[^\\]|\\.)*?"{3,5}' r"|'''.*?'{3,5}" r'|"(?:[^"\\]|\\.)*"' r"|'[^']*'", re.DOTALL
+)
+# A date and a time may be separated by a blank.
+_SCALAR = re.compile(r"[^\s,\]}#]+(?: \d\d:[^\s,\]}#]*)?")
+
+
+class Place(NamedTuple):
+    line: int
+    column: int
+    width: int
+
+
+class Places(NamedTuple):
+    """The places of a document's keys and values, by their path from the top."""
+
+    keys: dict[Path, Place]
+    values: dict[Path, Place]
+
+    def key(self, path: Path) -> Place:
+        return self._nearest(self.keys, path)
+
+    def value(self, path: Path) -> Place:
+        return self.values.get(path) or self._nearest(self.keys, path)
+
+    def _nearest(self, places: dict[Path, Place], path: Path) -> Place:
+        for length in range(len(path), 0, -1):
+            if path[:length] in places:
+                return places[path[:length]]
+        return Place(1, 1, 1)
+
+
+def locate(source: str) -> Places:
+    """The places of all keys and values of a document that tomllib accepts."""
+    return _Walk(source).document()
+
+
+class _Walk:
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.at = 0
+        self.places = Places({}, {})
+        self.repeated: dict[Path, int] = {}  # [[tables]] so far, by name
+
+    def document(self) -> Places:
+        table: Path = ()
+        while not self._done():
+            if self.source[self.at] == "[":
+                table = self._header()
+            else:
+                self._pair(table)
+        return self.places
+
+    def _done(self) -> bool:
+        self._skip()
+        return self.at >= len(self.source)
+
+    def _skip(self) -> None:
+        self._take(_BLANK)
+
+    def _take(self, pattern: re.Pattern[str]) -> str:
+        match = pattern.match(self.source, self.at)
+        if match is None:
+            raise ValueError(f"not TOML at character {self.at}")
+        self.at = match.end()
+        return match.group()
+
+    def _place(self, start: int) -> Place:
+        begin = self.source.rfind("\n", 0, start) + 1
+        return Place(self.source.count("\n", 0, start) + 1, start - begin + 1, self.at - start)
+
+    def _header(self) -> Path:
+        many = self.source.startswith("[[", self.at)
+        self.at += 2 if many else 1
+        path = self._key(())
+        self.at += 2 if many else 1
+        if not many:
+            return path
+        count = self.repeated.get(path, 0)
+        self.repeated[path] = count + 1
+        self.places.keys[(*path, count)] = self.places.keys[path]
+        return (*path, count)
+
+    def _key(self, table: Path) -> Path:
+        """A key, dotted or not; every part of it is noted where it first occurs."""
+        path = table
+        while True:
+            self._skip()
+            start = self.at
+            part = self._take(_KEY)
+            name = part if part[0] not in "\"'" else tomllib.loads(f"key = {part}")["key"]
+            path = (*path, name)
+            self.places.keys.setdefault(path, self._place(start))
+            self._skip()
+            if not self.source.startswith(".", self.at):
+                return path
+            self.at += 1
+
+    def _pair(self, table: Path) -> None:
+        path = self._key(table)
+        self.at += 1  # the equals sign
+        self._value(path)
+
+    def _value(self, path: Path) -> None:
+        self._skip()
+        start = self.at
+        first = self.source[start]
+        if first == "[":
+            self._items(path)
+        elif first == "{":
+            self._inline(path)
+        else:
+            self._take(_STRING if first in "\"'" else _SCALAR)
+        self.places.values[path] = self._place(start)
+
+    def _items(self, path: Path) -> None:
+        index = 0
+        while self._more("]"):
+            self._value((*path, index))
+            index += 1
+
+    def _inline(self, path: Path) -> None:
+        while self._more("}"):
+            self._pair(path)
+
+    def _more(self, end: str) -> bool:
+        """Step over the bracket or comma here; False after the closing one."""
+        if self.source[self.at] in "[{":
+            self.at += 1
+        self._skip()
+        if self.source[self.at] == ",":
+            self.at += 1
+            self._skip()
+        if self.source[self.at] != end:
+            return True
+        self.at += 1
+        return False

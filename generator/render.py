@@ -1,0 +1,131 @@
+"""The scripts of a guest, from its request's plan, its qemu command and the templates.
+
+The only module that imports jinja2. It looks at nothing but its arguments, so the same
+description gives the same bytes everywhere.
+"""
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ..helper import __version__
+from ..helper.plan import Uplink, plan_down, plan_last, plan_up
+from ..helper.ruleset import COMMENT
+from . import qemu, requests, shell, steps
+from .description import Description, Guest
+from .errors import USAGE, TapdraftError
+from .machines import MACHINES
+
+DIALECTS = ("helper", "nft")
+# What a plan has in place of what is known only when a script runs.
+UID, UPLINKS = "$uid", (Uplink("$uplink", "$was"),)
+
+
+def render(
+    description: Description,
+    guests: tuple[Guest, ...] = (),
+    *,
+    dialect: str = "helper",
+    attach: str = "run",
+) -> dict[str, bytes]:
+    """All files, by their path below the output folder; without `guests`, those of all."""
+    files: dict[str, bytes] = {}
+    for guest in guests or description.guests:
+        for name, text in scripts(guest, dialect=dialect, attach=attach).items():
+            files[f"{guest.name}/{name}"] = text.encode()
+    sums = [f"{sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files)]
+    return {**files, "SHA256SUMS": "".join(sums).encode()}
+
+
+def scripts(guest: Guest, *, dialect: str = "helper", attach: str = "run") -> dict[str, str]:
+    """The scripts of one guest, by name. Raises TapdraftError for what cannot be combined."""
+    _check(guest, dialect, attach)
+    context = _context(guest, dialect, attach)
+    templates = {
+        "ifdown": f"{dialect}-ifdown.sh.j2", "qemu": "qemu.sh.j2", "run": "run.sh.j2"
+    }  # fmt: skip
+    if attach != "helper":  # there qemu's own request makes the tap
+        templates["ifup"] = f"{dialect}-ifup.sh.j2"
+    environment = _environment()
+    return {
+        name: environment.get_template(template).render(context)
+        for name, template in sorted(templates.items())
+    }
+
+
+def _check(guest: Guest, dialect: str, attach: str) -> None:
+    if dialect == "nft" and attach != "run":
+        raise TapdraftError(
+            f"--attach={attach} needs the helper: qemu does not run as root",
+            "leave out --dialect=nft, or --attach", USAGE,
+        )  # fmt: skip
+    if attach == "helper" and guest.queues > 1:
+        raise TapdraftError(
+            f"guest {guest.name} has {guest.queues} queues: qemu takes one from a helper",
+            "leave out queues, or use --attach=run", USAGE,
+        )  # fmt: skip
+
+
+def _context(guest: Guest, dialect: str, attach: str) -> dict[str, Any]:
+    request = requests.up(guest)
+    uplinks = tuple(Uplink(name, "$was") for name in request.uplinks) or UPLINKS
+    forwards = tuple(forward[:2] for forward in request.forwards)
+    named = dialect == "helper"
+    return {
+        "version": __version__, "path": shell.PATH, "helper": shell.HELPER,
+        "table_comment": COMMENT,
+        "guest": guest, "dialect": dialect, "attach": attach,
+        "request": request, "down_line": requests.down(guest).line(),
+        "plan": steps.steps(plan_up(request, UID, uplinks if named else UPLINKS)),
+        "down": steps.steps(plan_down(request.tap, forwards)),
+        "last": steps.steps(plan_last(UPLINKS)),
+        "command": _command(guest, attach),
+        "binary": MACHINES[guest.machine].binary, "cpu": MACHINES[guest.machine].cpu,
+        "proof": qemu.proof(guest),
+        "uplinks_words": "as named" if request.uplinks else
+            "each interface that carries a default route then",
+        "words": _RUN_WORDS[dialect, attach],
+    }  # fmt: skip
+
+
+def _command(guest: Guest, attach: str) -> list[dict[str, Any]]:
+    return [
+        {"why": group.why, "options": group.options,
+         "is_network": any(option.name == "-netdev" for option in group.options)}
+        for group in qemu.command(guest, attach)
+    ]  # fmt: skip
+
+
+_RUN_WORDS = {
+    ("helper", "run"): "The whole of it, as an ordinary user: ifup, qemu, and ifdown whatever "
+    "happens. The exit status is qemu's.",
+    ("helper", "helper"): "The whole of it, as an ordinary user: qemu, which asks the helper for "
+    "its tap, and then ifdown for what qemu's end leaves. The exit status is qemu's.",
+    ("helper", "hooks"): "The whole of it, as an ordinary user: ifup makes the tap, qemu runs ifup "
+    "again, which then changes nothing, and ifdown when it ends. ifdown is run once more here, in "
+    "case qemu was killed. The exit status is qemu's.",
+    ("nft", "run"): "The whole of it, started by root as run USER: ifup, qemu as USER, and ifdown "
+    "whatever happens. The exit status is qemu's.",
+}
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tapdraft.templates", ""),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701  these are shell scripts; option_words and join_words quote
+    )
+    filters: dict[str, Callable[..., str]] = {
+        "comment": shell.comment, "join_words": shell.join, "option_words": _option_words,
+    }  # fmt: skip
+    environment.filters.update(filters)
+    return environment
+
+
+def _option_words(option: qemu.Option) -> str:
+    return shell.join(word for word in option if word or word is option.name)

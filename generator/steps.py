@@ -1,0 +1,78 @@
+"""A plan's operations as a script needs them: the words of each command, and its undoing."""
+
+from typing import NamedTuple
+
+from ..helper.commands import Command, commands, why
+from ..helper.plan import (
+    AddUplink, CreateTap, EnableForwarding, EnsureRuleset, ForwardPort, Operation, Plan,
+    RestoreForwarding, undo,
+)  # fmt: skip
+from .shell import join, marked
+
+
+class Line(NamedTuple):
+    """One command: its words, its input, and the test that decides whether it runs."""
+
+    line: str
+    stdin: str
+    stdin_name: str
+    test: str  # as an if's condition; "" where it always runs
+
+
+class Step(NamedTuple):
+    """One operation."""
+
+    why: str
+    commands: tuple[Line, ...]
+    kind: str  # the operation's name
+    label: str  # what a script notes of it before it runs, for its undoing; "" if there is none
+    undo: "tuple[Line, ...]"
+
+
+def steps(plan: Plan) -> tuple[Step, ...]:
+    return tuple(_step(operation) for operation in plan)
+
+
+def _step(operation: Operation) -> Step:
+    back = _undo(operation)
+    return Step(
+        why(operation),
+        tuple(_line(command) for command in commands(operation)),
+        type(operation).__name__,
+        _label(operation),
+        tuple(_line(command) for command in commands(back)) if back else (),
+    )
+
+
+def _undo(operation: Operation) -> Operation | None:
+    """As undo(), also where a variable holds what was there before."""
+    if isinstance(operation, EnableForwarding) and operation.was:
+        return RestoreForwarding(operation.interface, operation.was)
+    return undo(operation)
+
+
+def _line(command: Command) -> Line:
+    test = join(marked(command.unless or command.when))
+    return Line(
+        join(marked(command.argv)),
+        command.stdin,
+        "the table inet tapdraft" if command.stdin else "",
+        f"! {test}" if command.unless else test,
+    )
+
+
+def _label(operation: Operation) -> str:
+    match operation:
+        case CreateTap():
+            return "tap"
+        case EnsureRuleset():
+            return "table"
+        case AddUplink():
+            return f"uplink:{operation.uplink.name}"
+        case EnableForwarding(was="") | EnableForwarding(was=None):
+            return ""
+        case EnableForwarding():
+            return f"forwarding:{operation.was}:{operation.interface}"
+        case ForwardPort():
+            return f"forward:{operation.protocol}:{operation.port}"
+    return ""

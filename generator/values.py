@@ -1,0 +1,209 @@
+"""Readers of single values of a description: each returns what it read or raises Wrong."""
+
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any, NamedTuple
+
+from ..helper.errors import HelperError
+from ..helper.request import Forward, check_addresses, check_interface, check_name, parse_forward
+
+Reader = Callable[[Any], Any]
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_SIZE = re.compile(r"([1-9][0-9]{0,8})([MG])")
+_TYPES = {
+    str: "a string", bool: "true or false", int: "a number", float: "a number with a fraction",
+    list: "a list", dict: "a table",
+}  # fmt: skip
+
+
+class Wrong(Exception):
+    """What is wrong with a value; `path` leads from it to the offending part."""
+
+    def __init__(self, what: str, hint: str = "", path: tuple[str | int, ...] = ()) -> None:
+        super().__init__(what)
+        self.hint = hint
+        self.path = path
+
+
+class Disk(NamedTuple):
+    file: str  # as named in the description
+    format: str
+    readonly: bool = False
+
+
+def text(value: Any) -> str:
+    """A string that can be an argument of a program: anything without NUL."""
+    if not isinstance(value, str):
+        raise Wrong(f"this is {named(value)}, not a string", "put it in quotes")
+    if "\0" in value:
+        raise Wrong("no argument of a program can hold a NUL character")
+    return value
+
+
+def file(value: Any) -> str:
+    """A file's name; a relative one is relative to the description's folder."""
+    if not text(value):
+        raise Wrong("a file's name cannot be empty")
+    return str(value)
+
+
+def boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Wrong(f"this is {named(value)}, not true or false")
+    return value
+
+
+def number(low: int, high: int) -> Reader:
+    def read(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise Wrong(f"this is {named(value)}, not a number", f"use {low} to {high}")
+        if not low <= value <= high:
+            raise Wrong(f"this is not from {low} to {high}")
+        return value
+
+    return read
+
+
+def one_of(*words: str) -> Reader:
+    def read(value: Any) -> str:
+        if text(value) not in words:
+            raise Wrong(f"this is none of {', '.join(words)}", nearest(value, words))
+        return str(value)
+
+    return read
+
+
+def many(reader: Reader) -> Reader:
+    """A list of what `reader` reads, no value twice unless it is free text."""
+
+    def read(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise Wrong(f"this is {named(value)}, not a list", "put it in [ ]")
+        found: list[Any] = []
+        for index, item in enumerate(value):
+            found.append(_inside(index, reader, item))
+            if reader is not text and found[-1] in found[:-1]:
+                raise Wrong("this is said twice", path=(index,))
+        return tuple(found)
+
+    return read
+
+
+def one_or_many(reader: Reader) -> Reader:
+    def read(value: Any) -> tuple[Any, ...]:
+        return many(reader)(value) if isinstance(value, list) else (reader(value),)
+
+    return read
+
+
+def memory(value: Any) -> int:
+    """MiB: a number, or a string with M or G."""
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match:
+        value = int(match[1]) * (1024 if match[2] == "G" else 1)
+    try:
+        return int(number(1, 1 << 24)(value))
+    except Wrong as wrong:
+        raise Wrong(str(wrong), 'write MiB as a number, or "512M" or "2G"') from None
+
+
+def address(value: Any) -> str:
+    try:
+        return str(IPv4Address(text(value)))
+    except ValueError:
+        raise Wrong("this is no IPv4 address", 'write "192.168.7.2"') from None
+
+
+def address_with_prefix(value: Any) -> str:
+    """The host's address and the length of its prefix, /30 without one."""
+    try:
+        plain = value if "/" in text(value) else f"{value}/30"
+        return IPv4Interface(plain).with_prefixlen
+    except ValueError:
+        raise Wrong("this is no IPv4 address", 'write "192.168.7.1", or "192.168.7.1/32"') from None
+
+
+def subnet(value: Any) -> IPv4Network:
+    try:
+        found = IPv4Interface(text(value)).network
+    except ValueError:
+        raise Wrong("this is no IPv4 subnet", 'write "192.168.7.0/24"') from None
+    if str(found) != value:
+        raise Wrong("this is not how a subnet is written", f'write "{found}"')
+    if not 8 <= found.prefixlen <= 30:
+        raise Wrong(f"a /{found.prefixlen} cannot be divided among guests", "use /8 to /30")
+    _helper(check_addresses, str(found[1]), 30, str(found[2]))
+    return found
+
+
+def mac(value: Any) -> str:
+    if not _MAC.fullmatch(text(value).lower()):
+        raise Wrong("this is no MAC address", 'write "52:54:00:12:34:56"')
+    if int(value[:2], 16) & 1:
+        raise Wrong("this is a multicast MAC address", "make the first byte even: 52")
+    return str(value).lower()
+
+
+def guest_name(value: Any) -> str:
+    return str(_helper(check_name, value))
+
+
+def interface(value: Any) -> str:
+    return str(_helper(check_interface, text(value)))
+
+
+def forward(value: Any) -> Forward:
+    found: Forward = _helper(parse_forward, text(value))
+    return found
+
+
+def disk(formats: tuple[str, ...]) -> Reader:
+    """A file's name, or a table of `file`, `format` and `readonly`."""
+    keys: dict[str, Reader] = {"file": file, "format": one_of(*formats), "readonly": boolean}
+
+    def read(value: Any) -> Disk:
+        if isinstance(value, str):
+            value = {"file": value}
+        if not isinstance(value, dict):
+            raise Wrong(f"this is {named(value)}, not a file's name or a table")
+        for key in value:
+            if key not in keys:
+                raise Wrong(f"a disk has no key '{key}'", nearest(key, tuple(keys)), (key,))
+        found = {key: _inside(key, keys[key], item) for key, item in value.items()}
+        if "file" not in found:
+            raise Wrong("this disk has no file", 'write file = "disk.img"')
+        # Never left to qemu: a guest that writes another format's header into a raw disk would
+        # be given whatever file that header names.
+        kind = "qcow2" if found["file"].endswith(".qcow2") else "raw"
+        return Disk(found["file"], found.get("format", kind), found.get("readonly", False))
+
+    return read
+
+
+def named(value: Any) -> str:
+    """What kind of value this is, for a person."""
+    return _TYPES.get(type(value), "a date or time")
+
+
+def nearest(word: str, words: tuple[str, ...]) -> str:
+    """A hint: the nearest of `words`, or all of them."""
+    close = get_close_matches(word, words, 1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(words)}"
+
+
+def _inside(step: str | int, reader: Reader, value: Any) -> Any:
+    try:
+        return reader(value)
+    except Wrong as wrong:
+        raise Wrong(str(wrong), wrong.hint, (step, *wrong.path)) from None
+
+
+def _helper(check: Callable[..., Any], *arguments: Any) -> Any:
+    """Ask one of the helper's own checks, so that both sides agree."""
+    try:
+        return check(*arguments)
+    except HelperError as error:
+        raise Wrong(str(error), error.hint) from None

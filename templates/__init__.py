@@ -1,0 +1,1 @@
+"""The scripts' templates, one file for each; render.py says what they may use."""
