@@ -8,7 +8,7 @@ from itertools import groupby
 from . import plan as p
 from .errors import HelperError, InTheWay
 from .netlink import (
-    IFF_MULTI_QUEUE, IFF_VNET_HDR, Kernel, Message, add_element, delete_element, delete_table,
+    IFF_MULTI_QUEUE, IFF_VNET_HDR, Kernel, Link, Message, add_element, delete_element, delete_table,
     forward_key, forward_value, read_sysctl, ruleset, uplink_key, write_sysctl,
 )  # fmt: skip
 from .request import Request
@@ -130,7 +130,8 @@ class Work:
             if kind == "transaction":
                 yield operations, partial(self._commit, operations)
             elif kind == "delete":
-                yield operations, partial(self._delete_taps, [str(o[0]) for o in operations])
+                taps = [o.tap for o in operations if isinstance(o, p.DeleteTap)]
+                yield operations, partial(self._delete_taps, taps)
             else:
                 yield from (([o], partial(self._do, o)) for o in operations)
 
@@ -174,11 +175,9 @@ class Work:
 
     def _delete_taps(self, taps: list[str]) -> None:
         """Cut them off, then delete them together: one by one, each costs a grace period."""
-        indexes = [self.indexes[name] for name in taps if self._still(name)]
-        strangers = any(
-            link.group == p.DOOMED and name not in self.state.taps
-            for name, link in self.state.links.items()
-        )
+        links = {link.ifindex: link for link in self.kernel.links()}
+        indexes = [self.indexes[name] for name in taps if self._still(name, links)]
+        strangers = any(link.group == p.DOOMED and not tap_of(link) for link in links.values())
         if len(indexes) > 1 and not strangers:
             for ifindex in indexes:
                 self.kernel.set_link(ifindex, up=False, group=p.DOOMED)
@@ -190,13 +189,12 @@ class Work:
             if name in self.descriptors:
                 os.close(self.descriptors.pop(name))
 
-    def _still(self, name: str) -> bool:
+    def _still(self, name: str, links: dict[int, Link]) -> bool:
         """Is what has this tap's index still it? What was made here need not be marked yet."""
-        try:
-            (link,) = self.kernel.links(self.indexes[name])
-        except (KeyError, OSError):
-            return False
-        return name in self.descriptors or tap_of(link) == self.state.taps[name]
+        link = links.get(self.indexes.get(name, 0))
+        return link is not None and (
+            name in self.descriptors or tap_of(link) == self.state.taps[name]
+        )
 
 
 def _together(operation: p.Operation) -> str:
