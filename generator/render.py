@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..helper import __version__
-from ..helper.plan import Uplink, plan_down, plan_last, plan_up
+from ..helper.plan import GROUP, GROUPS, Uplink, plan_down, plan_last, plan_up
 from ..helper.ruleset import COMMENT
 from . import qemu, requests, shell, steps
 from .description import Description, Guest
@@ -75,7 +75,8 @@ def _context(guest: Guest, dialect: str, attach: str) -> dict[str, Any]:
     named = dialect == "helper"
     return {
         "version": __version__, "path": shell.PATH, "helper": shell.HELPER,
-        "table_comment": COMMENT,
+        "table_comment": COMMENT, "groups": range(GROUP, GROUP + GROUPS),
+        "networks": [request.network, *([request.routed_to] if request.routed_to else [])],
         "guest": guest, "dialect": dialect, "attach": attach,
         "request": request, "down_line": requests.down(guest).line(),
         "plan": steps.steps(plan_up(request, UID, uplinks if named else UPLINKS)),

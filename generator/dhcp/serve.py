@@ -1,0 +1,169 @@
+"""Listens on one tap and answers, as an ordinary user.
+
+Port 67 is reserved, so this is port 10067: the ruleset rewrites what the guest sends to 67, and the
+answers' source back to 67. Nobody else gets a part of it:
+
+- The socket is bound to the tap (SO_BINDTODEVICE, without privilege since Linux 5.7), so neither
+  another guest, nor the outside, nor a process of this host reaches it.
+- It sets neither SO_REUSEADDR nor SO_REUSEPORT, without which the kernel gives the port on one
+  interface to one socket only, whatever the other one sets. Whoever had it first keeps it, and
+  this one says so instead of starting; who comes second, fails.
+"""
+
+import errno
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from fcntl import ioctl
+from ipaddress import IPv4Address
+
+from ..errors import IN_THE_WAY, TapdraftError
+from .answer import Lease, answer
+from .limited import Limited, Log
+from .message import LARGEST
+
+PORT, CLIENT_PORT = 10067, 68
+IP_PKTINFO = 8  # linux/in.h
+RTMGRP_LINK = 1  # linux/rtnetlink.h
+SIOCGIFADDR = 0x8915  # linux/sockios.h
+
+
+def tell_ready() -> None:
+    """Write `ready` to standard output and close it, so that whoever reads it goes on."""
+    with suppress(OSError):
+        os.write(1, b"ready\n")
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 1)
+
+
+def to_stderr(line: str) -> None:
+    with suppress(OSError):  # nobody reads it any more
+        print(f"dhcp: {line}", file=sys.stderr, flush=True)
+
+
+def serve(lease: Lease, tap: str, *, ready: Callable[[], None] = tell_ready,
+          log: Log = to_stderr, quiet: bool = False) -> None:  # fmt: skip
+    """Answer the guest on `tap` until the tap is gone, or SIGTERM or SIGINT comes.
+
+    `ready` is called once, when every packet from then on is answered. `log` gets a line for each
+    thing that happens, with `quiet` only for what is not usual, and never a flood of them. Only for
+    the main thread, as signals are. TapdraftError if the tap or the server's address on it is not
+    there, or its port is taken.
+    """
+    limited = Limited(log)
+    with ExitStack() as held:
+        end = held.enter_context(_signals())
+        links = held.enter_context(_link_events())
+        server = held.enter_context(_listen(lease, tap))
+        index = socket.if_nametoindex(tap)
+        ready()
+        while _there(index, tap):
+            readable, _, _ = select.select([end, links, server], [], [])
+            if end in readable:
+                return
+            if links in readable:
+                with suppress(OSError):  # ENOBUFS, lost events: the tap itself is looked at
+                    links.recv(LARGEST)
+            if server in readable:
+                _answer_one(server, lease, limited, quiet)
+
+
+@contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """A socket that becomes readable when SIGTERM or SIGINT comes."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+        try:
+            yield ours
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(wakeup)
+
+
+def _link_events() -> socket.socket:
+    """A socket that becomes readable when an interface comes or goes: one that is bound to an
+    interface is not told when its interface goes."""
+    links = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    links.bind((0, RTMGRP_LINK))
+    links.setblocking(False)
+    return links
+
+
+def _there(index: int, tap: str) -> bool:
+    """Is it still the same tap? One of the same name that was made anew has another index."""
+    try:
+        return socket.if_indextoname(index) == tap
+    except OSError:
+        return False
+
+
+def _listen(lease: Lease, tap: str) -> socket.socket:
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        _bind(server, tap)
+        _check_address(server, lease, tap)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        server.setblocking(False)
+    except BaseException:
+        server.close()
+        raise
+    return server
+
+
+def _bind(server: socket.socket, tap: str) -> None:
+    try:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, tap.encode())
+        # To no address: broadcasts are not given to a socket that is bound to one.
+        server.bind(("", PORT))
+    except OSError as error:
+        what, hint = {
+            errno.ENODEV: (f"there is no tap {tap}", "set it up first"),
+            errno.EPERM: (f"only root may listen on {tap} alone", "Linux 5.7 or newer permits it"),
+            errno.EADDRINUSE: (
+                f"somebody else holds UDP port {PORT} on {tap}",
+                f"find out who: ss -ulpn 'sport = :{PORT}'",
+            ),
+        }.get(error.errno or 0, (f"cannot listen on {tap}: {error.strerror}", ""))
+        raise TapdraftError(what, hint, IN_THE_WAY) from None
+
+
+def _check_address(server: socket.socket, lease: Lease, tap: str) -> None:
+    """Without the address that it names as its own, no answer would get out."""
+    try:
+        found = ioctl(server.fileno(), SIOCGIFADDR, struct.pack("16s24x", tap.encode()))
+        address = str(IPv4Address(found[20:24]))
+    except OSError:
+        address = "no address"
+    if address != str(lease.server):
+        what = f"{tap} has {address} where {lease.server} should be"
+        raise TapdraftError(what, "set the tap up anew", IN_THE_WAY)
+
+
+def _answer_one(server: socket.socket, lease: Lease, log: Limited, quiet: bool) -> None:
+    try:
+        packet, (_, port) = server.recvfrom(LARGEST + 1)
+        if port != CLIENT_PORT:
+            return log("a packet that is not from a client's port is ignored")
+        given = answer(lease, packet)
+        if given.message:
+            # The address that the client is told to answer to, whatever others the tap has.
+            source = struct.pack("=I4s4x", 0, lease.server.packed)
+            control = [(socket.IPPROTO_IP, IP_PKTINFO, source)]
+            server.sendmsg([given.message], control, 0, (str(given.to), CLIENT_PORT))
+    except BlockingIOError:  # its checksum was wrong
+        return None
+    except OSError as error:
+        return log(f"no answer gets out: {error.strerror}")
+    if not (quiet and given.usual):
+        log(given.note)
+    return None
