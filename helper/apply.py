@@ -107,7 +107,9 @@ class Work:
 
     def undo(self, done: Sequence[p.Operation]) -> list[str]:
         """Undo operations of carry_out(); what could not be undone, in words."""
-        return self.take_down(tuple(u for o in reversed(done) if (u := p.undo(o))))
+        # Not "if undo": an operation without fields is an empty tuple.
+        steps = (p.undo(operation) for operation in reversed(done))
+        return self.take_down(tuple(step for step in steps if step is not None))
 
     def take_down(self, plan: p.Plan) -> list[str]:
         """As much of the plan as can be done; what could not be, in words."""

@@ -1,0 +1,138 @@
+"""The policy: who may request what, as configured; and that a doubtful file permits nothing."""
+
+import grp
+import os
+import pwd
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tapdraft.helper import policy
+from tapdraft.helper.caller import Caller
+from tapdraft.helper.errors import InTheWay
+from tapdraft.helper.request import parse
+
+USER = pwd.getpwuid(os.getuid()).pw_name
+GROUP = grp.getgrgid(os.getgid()).gr_name
+ALL = (
+    "subnets = 192.168.7.0/24\ntaps = 2\nmodes = nat, isolated\n"
+    "forwards = tcp:1024-65535\nuplinks = eth0\nhost = closed\n"
+)
+Load = Callable[[str], list[policy.Section]]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
+    """Load a policy from its text, as if root had written it to a safe place."""
+
+    def from_text(text: str) -> list[policy.Section]:
+        monkeypatch.setattr(policy, "_read", lambda _path: text)
+        return policy.load()
+
+    return from_text
+
+
+def decide(sections: list[policy.Section], line: str) -> policy.Decision:
+    caller = Caller(os.getuid(), (os.getgid(),), holder=False)
+    ((_, decision),) = policy.decisions(sections, [parse(line)], caller, None)
+    return decision
+
+
+UP = "up web 192.168.7.1/30 192.168.7.2"
+
+
+def test_what_a_section_permits_is_permitted_and_the_section_named(load: Load) -> None:
+    sections = load(f"# ours\n[user {USER}]\n{ALL}")
+    decision = decide(sections, f"{UP} uplink=eth0 forward=tcp:8080:80")
+    assert decision == (True, f"{policy.PATH}:2: [user {USER}] permits it")
+
+
+def test_a_group_of_the_callers_counts(load: Load) -> None:
+    assert decide(load(f"[group {GROUP}]\n{ALL}"), UP).permitted
+
+
+@pytest.mark.parametrize(
+    ("words", "objection"),
+    [
+        (f"{UP} routed", "mode routed"),
+        (f"{UP} host=open", "host=open"),
+        (f"{UP} forward=tcp:80:80", "forward=tcp:80:80"),
+        (f"{UP} forward=udp:8080:80", "forward=udp:8080:80"),
+        (f"{UP} uplink=wlan0", "uplink=wlan0"),
+        ("up web 192.168.8.1/30 192.168.8.2", "192.168.8.0/30"),
+        ("up web 192.168.7.1/16 192.168.7.2", "192.168.0.0/16"),
+        ("up web 192.168.7.1/32 192.168.8.2", "192.168.8.2/32"),
+    ],
+)
+def test_what_is_not_permitted_is_refused_and_named(load: Load, words: str, objection: str) -> None:
+    decision = decide(load(f"[user {USER}]\n{ALL}"), words)
+    assert not decision.permitted
+    assert objection in decision.reason
+
+
+def test_an_empty_section_permits_no_up(load: Load) -> None:
+    assert not decide(load(f"[user {USER}]\n"), UP).permitted
+
+
+def test_one_deny_refuses_whatever_else_permits(load: Load) -> None:
+    sections = load(f"[group {GROUP}]\n{ALL}[user {USER}]\ndeny = yes\n")
+    assert not decide(sections, UP).permitted
+    assert not decide(sections, "down web").permitted
+
+
+def test_one_section_has_to_permit_the_whole_request(load: Load) -> None:
+    halves = (
+        f"[user {USER}]\nsubnets = 192.168.7.0/24\ntaps = 2\nmodes = nat\n"
+        f"[group {GROUP}]\nsubnets = 192.168.7.0/24\ntaps = 2\nmodes = nat, isolated\n"
+        "forwards = tcp:1-65535\n"
+    )
+    assert decide(load(halves), UP).permitted
+    assert not decide(load(halves.replace("nat, isolated", "isolated")),
+                      f"{UP} forward=tcp:80:80").permitted  # fmt: skip
+
+
+def test_a_caller_in_no_section_may_not_even_take_down(load: Load) -> None:
+    decision = decide(load("[user somebody-else]\n" + ALL), "down web")
+    assert decision == (False, f"no section of {policy.PATH} names the caller")
+
+
+def test_a_denied_name_that_cannot_be_looked_up_stops_everybody(load: Load) -> None:
+    sections = load(f"[user {USER}]\n{ALL}[user nobody-knows-me]\ndeny = yes\n")
+    with pytest.raises(InTheWay, match="nobody-knows-me"):
+        decide(sections, UP)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "subnets = 192.168.7.0/24\n",
+        "[everybody]\n",
+        "[user ]\n",
+        "[host a]\n",
+        "[user a]\ncolour = red\n",
+        "[user a]\ntaps = many\n",
+        "[user a]\ntaps = -1\n",
+        "[user a]\nsubnets = 192.168.7.1/24\n",
+        "[user a]\nsubnets = everything\n",
+        "[user a]\nmodes = bridged\n",
+        "[user a]\nhost = ajar\n",
+        "[user a]\ndeny = maybe\n",
+        "[user a]\nforwards = tcp:9-1\n",
+        "[user a]\nforwards = tcp:1-65536\n",
+        "[user a]\nforwards = sctp:1-2\n",
+        "[user a]\ntaps = 1\ntaps = 2\n",
+        "[user a]\n[user a]\n",
+        "[user a\n",
+        "[user a]\nhost = closed\x00\n",
+        "\ufeff[user a]\n",
+    ],
+)
+def test_a_mistake_in_the_policy_stops_everybody_and_is_named(load: Load, text: str) -> None:
+    with pytest.raises(InTheWay) as error:
+        load(text)
+    assert policy.PATH in str(error.value) or "line" in str(error.value)
+
+
+def test_a_missing_policy_permits_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InTheWay, match="No such file"):
+        policy.load("/etc/no-such-folder/policy.conf")

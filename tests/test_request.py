@@ -1,0 +1,133 @@
+"""The request: what parses, what does not, and that its one canonical form says the same."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tapdraft.helper.errors import BadRequest
+from tapdraft.helper.request import Forward, Request, parse
+
+NAMES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,11}", fullmatch=True)
+FORWARDS = st.builds(
+    Forward, st.sampled_from(("tcp", "udp")), st.integers(1, 65535), st.integers(1, 65535)
+)
+REQUESTS = st.builds(
+    Request,
+    verb=st.just("up"),
+    name=NAMES,
+    host=st.just("10.20.30.1"),
+    prefix=st.integers(8, 30),
+    guest=st.just("10.20.30.2"),
+    mode=st.sampled_from(("nat", "routed", "isolated")),
+    host_open=st.booleans(),
+    uplinks=st.lists(st.sampled_from(("eth0", "wlan0", "br0.7")), unique=True).map(tuple),
+    forwards=st.lists(FORWARDS, unique_by=lambda forward: forward[:2], max_size=5).map(tuple),
+    mtu=st.integers(68, 65521),
+    queues=st.integers(1, 256),
+)
+
+
+@given(REQUESTS)
+def test_a_request_read_back_from_its_line_is_the_same(request_: Request) -> None:
+    assert parse(request_.line()) == request_
+
+
+def test_defaults_are_nat_with_the_host_closed_mtu_1500_and_one_queue() -> None:
+    request = parse("up web 192.168.7.1/30 192.168.7.2")
+    assert request == Request("up", "web", "192.168.7.1", 30, "192.168.7.2")
+    assert (request.mode, request.host_open, request.mtu, request.queues) == ("nat", False, 1500, 1)
+    assert request.line() == "up web 192.168.7.1/30 192.168.7.2 nat"
+
+
+def test_the_words_after_the_addresses_come_in_any_order() -> None:
+    one = parse("up a 10.0.0.1/30 10.0.0.2 mtu=1400 isolated host=open forward=udp:53:53")
+    two = parse("up a 10.0.0.1/30 10.0.0.2 isolated forward=udp:53:53 host=open mtu=1400")
+    assert one == two
+
+
+def test_a_guest_outside_the_hosts_prefix_is_reached_by_a_route() -> None:
+    assert parse("up a 192.168.7.1/32 192.168.7.2").routed_to == "192.168.7.2"
+    assert parse("up a 192.168.7.1/30 192.168.7.2").routed_to == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "single spaces"),
+        ("up", "needs a name"),
+        ("up  web 10.0.0.1/30 10.0.0.2", "single spaces"),
+        (" up web 10.0.0.1/30 10.0.0.2", "single spaces"),
+        ("up web 10.0.0.1/30 10.0.0.2 ", "single spaces"),
+        ("add web 10.0.0.1/30 10.0.0.2", "is no request"),
+        ("up web 10.0.0.1/30", "needs a name"),
+        ("up web 10.0.0.1 10.0.0.2", "no prefix length"),
+        ("up web 10.0.0.1/30 10.0.0.1", "cannot both"),
+        ("up web 10.0.0.1/30 10.0.0.5", "is not in"),
+        ("up web 10.0.0.0/30 10.0.0.2", "first or last"),
+        ("up web 10.0.0.1/30 10.0.0.3", "first or last"),
+        ("up web 10.0.0.1/31 10.0.0.0", "no prefix for a tap"),
+        ("up web 10.0.0.1/7 10.0.0.2", "not from 8"),
+        ("up web 10.0.0.1/030 10.0.0.2", "plain number"),
+        ("up web 10.0.0.01/30 10.0.0.2", "no IPv4 address"),
+        ("up web 10.0.1/30 10.0.0.2", "no IPv4 address"),
+        ("up web 0.0.0.1/30 0.0.0.2", "cannot be an address"),
+        ("up web 127.0.0.1/30 127.0.0.2", "cannot be an address"),
+        ("up web 169.254.169.253/30 169.254.169.254", "cannot be an address"),
+        ("up web 224.0.0.1/30 224.0.0.2", "cannot be an address"),
+        ("up web 255.255.255.253/30 255.255.255.254", "cannot be an address"),
+        ("up abcdefghijklm 10.0.0.1/30 10.0.0.2", "1 to 12 characters"),
+        ("up -web 10.0.0.1/30 10.0.0.2", "no guest's name"),
+        ("up a.b 10.0.0.1/30 10.0.0.2", "no guest's name"),
+        ("up a_b 10.0.0.1/30 10.0.0.2", "no guest's name"),
+        ("up a%d 10.0.0.1/30 10.0.0.2", "U+0025"),
+        ("up Web 10.0.0.1/30 10.0.0.2", "U+0057"),
+        ("up web 10.0.0.1/30 10.0.0.2\n", "U+000A"),
+        ("up web 10.0.0.1/30 10.0.0.2 mtu=٣٠٠٠", "U+0660"),
+        ("up web 10.0.0.1/30 10.0.0.2 mtu=0", "not from 68"),
+        ("up web 10.0.0.1/30 10.0.0.2 mtu=67", "not from 68"),
+        ("up web 10.0.0.1/30 10.0.0.2 mtu=65522", "not from 68"),
+        ("up web 10.0.0.1/30 10.0.0.2 mtu=99999999999", "plain number"),
+        ("up web 10.0.0.1/30 10.0.0.2 mtu=0x5dc", "plain number"),
+        ("up web 10.0.0.1/30 10.0.0.2 mtu=-1500", "plain number"),
+        ("up web 10.0.0.1/30 10.0.0.2 mtu=1500 mtu=1500", "said twice"),
+        ("up web 10.0.0.1/30 10.0.0.2 nat isolated", "said twice"),
+        ("up web 10.0.0.1/30 10.0.0.2 queues=0", "not from 1"),
+        ("up web 10.0.0.1/30 10.0.0.2 queues=257", "not from 1"),
+        ("up web 10.0.0.1/30 10.0.0.2 host=ajar", "no option"),
+        ("up web 10.0.0.1/30 10.0.0.2 uplink=", "no interface's name"),
+        ("up web 10.0.0.1/30 10.0.0.2 uplink=..", "cannot be an uplink"),
+        ("up web 10.0.0.1/30 10.0.0.2 uplink=a/b", "no interface's name"),
+        ("up web 10.0.0.1/30 10.0.0.2 uplink=lo", "cannot be an uplink"),
+        ("up web 10.0.0.1/30 10.0.0.2 uplink=all", "cannot be an uplink"),
+        ("up web 10.0.0.1/30 10.0.0.2 uplink=td-db", "cannot be an uplink"),
+        ("up web 10.0.0.1/30 10.0.0.2 uplink=eth0 uplink=eth0", "said twice"),
+        ("up web 10.0.0.1/30 10.0.0.2 forward=icmp:1:1", "no port forward"),
+        ("up web 10.0.0.1/30 10.0.0.2 forward=tcp:80", "no port forward"),
+        ("up web 10.0.0.1/30 10.0.0.2 forward=tcp:0:80", "not from 1"),
+        ("up web 10.0.0.1/30 10.0.0.2 forward=tcp:65536:80", "not from 1"),
+        ("up web 10.0.0.1/30 10.0.0.2 forward=tcp:80:1 forward=tcp:80:2", "forwarded twice"),
+        ("up web 10.0.0.1/30 10.0.0.2 colour=red", "no option"),
+        ("down", "one name"),
+        ("down web db", "one name"),
+        ("down --force", "1 to 12 characters" if len("--force") > 12 else "no guest's name"),
+        ("down ..", "no guest's name"),
+    ],
+)
+def test_what_is_wrong_is_refused_and_named(line: str, said: str) -> None:
+    with pytest.raises(BadRequest, match=r".") as error:
+        parse(line)
+    assert said in str(error.value)
+
+
+@given(st.text(max_size=80))
+def test_any_text_parses_or_is_refused_and_nothing_else_happens(line: str) -> None:
+    try:
+        request = parse(line)
+    except BadRequest as error:
+        assert str(error).isprintable()
+    else:
+        assert parse(request.line()) == request
+
+
+def test_a_line_of_a_megabyte_is_refused_unread() -> None:
+    with pytest.raises(BadRequest, match="longer than"):
+        parse("up " + "a" * 1_000_000)
