@@ -34,13 +34,13 @@ def steps(plan: Plan) -> tuple[Step, ...]:
 
 
 def _step(operation: Operation) -> Step:
-    back = _undo(operation)
+    back = _undo(operation)  # one without fields is an empty tuple, so compare with None
     return Step(
         why(operation),
         tuple(_line(command) for command in commands(operation)),
         type(operation).__name__,
         _label(operation),
-        tuple(_line(command) for command in commands(back)) if back else (),
+        tuple(_line(command) for command in commands(back)) if back is not None else (),
     )
 
 

@@ -1,0 +1,213 @@
+"""The nft dialect does on a real kernel what it says, and takes back all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from labnet import Lab
+from labsite import Site
+from tapdraft.generator.description import parse
+from tapdraft.generator.render import render
+
+FOLDER = "/run/nft-scripts"
+SHIMS = "/run/nft-shims"
+DESCRIPTION = """
+[network]
+subnet = "192.168.7.0/24"
+[guest.web]
+kernel = "vmlinuz"
+forward = ["tcp:8080:80", "udp:5353:53"]
+[guest.db]
+kernel = "vmlinuz"
+mode = "isolated"
+[guest.far]
+kernel = "vmlinuz"
+address = "192.168.7.100"
+gateway = "192.168.7.65/32"
+mode = "routed"
+"""
+OTHERS = """
+table inet other { chain c { type filter hook forward priority 0; tcp dport 22 accept; }; }
+"""
+# Counts the calls of the programs that change something, and interferes with one of them.
+SHIM = """#!/bin/sh
+count=$(($(cat /run/nft-count) + 1))
+echo "$count" > /run/nft-count
+read -r at how < /run/nft-fault
+program=$(PATH=/usr/sbin:/usr/bin:/sbin:/bin command -v "${0##*/}")
+[ "$count" -eq "$at" ] || exec "$program" "$@"
+case $how in
+before) exit 1 ;;
+after) "$program" "$@"; exit 1 ;;
+killed) "$program" "$@"; kill -KILL 0 ;;
+esac
+"""
+
+
+def put(lab: Lab, text: str = DESCRIPTION) -> None:
+    for path, content in render(parse(text.encode()), dialect="nft").items():
+        lab.write(f"{FOLDER}/{path}", content, mode=0o755)
+
+
+def script(lab: Lab, name: str, *arguments: str, status: int = 0) -> str:
+    done = lab.run([f"{FOLDER}/{name}", *arguments]).check(status)
+    return str(done.stderr)
+
+
+def test_up_makes_a_tap_that_is_the_users_and_marked(bare_lab: Lab) -> None:
+    put(bare_lab)
+    script(bare_lab, "web/ifup", "alice")
+    (tap,) = bare_lab.tapdraft().taps
+    assert (tap.name, tap.alias, tap.group) == ("td-web", "tapdraft 1 uid=61001 guest=web", "29699")
+    assert (tap.owner, tap.up, tap.addresses) == ("alice", True, ("192.168.7.1/30",))
+
+
+@pytest.fixture
+def two_uplinks(bare_site: Site) -> Iterator[Lab]:
+    lab = Lab(bare_site, uplinks=("eth0", "eth1"))
+    yield lab
+    lab.close()
+
+
+@pytest.mark.parametrize("order", [("web", "db", "far"), ("far", "web", "db")])
+def test_nothing_is_left_in_whatever_order_guests_go(
+    two_uplinks: Lab, order: tuple[str, ...]
+) -> None:
+    lab = two_uplinks
+    lab.run(["nft", OTHERS]).check()
+    before = lab.snapshot()
+    put(lab, DESCRIPTION.replace("[guest.web]", 'uplinks = ["eth0", "eth1"]\n[guest.web]'))
+    for guest in ("web", "db", "far"):
+        script(lab, f"{guest}/ifup", "alice")
+    forwarding = lab.tapdraft().forwarding
+    assert (forwarding["eth0"], forwarding["eth1"], forwarding["td-db"]) == (1, 1, 0)
+    for guest in order:
+        script(lab, f"{guest}/ifdown")
+    lab.assert_no_residue(before)
+
+
+def test_down_leaves_the_table_to_the_guests_that_are_there(bare_lab: Lab) -> None:
+    put(bare_lab)
+    script(bare_lab, "db/ifup", "alice")
+    before = bare_lab.snapshot()
+    script(bare_lab, "web/ifup", "alice")
+    script(bare_lab, "web/ifdown")
+    # What the guests' ways out were before is known until the last guest goes.
+    found = before.without("nft", "nft text").diff(bare_lab.snapshot().without("nft", "nft text"))
+    assert "td-web" not in found
+    assert "table inet tapdraft" in bare_lab.tapdraft().table
+    assert "8080" not in bare_lab.tapdraft().table
+
+
+def test_down_twice_and_down_without_up_change_nothing(bare_lab: Lab) -> None:
+    put(bare_lab)
+    before = bare_lab.snapshot()
+    script(bare_lab, "web/ifdown")
+    script(bare_lab, "web/ifup", "alice")
+    script(bare_lab, "web/ifdown")
+    script(bare_lab, "web/ifdown")
+    bare_lab.assert_no_residue(before)
+
+
+def test_a_second_up_is_refused_and_harms_nothing(bare_lab: Lab) -> None:
+    put(bare_lab)
+    script(bare_lab, "web/ifup", "alice")
+    before = bare_lab.snapshot()
+    assert "there is an interface td-web already" in script(
+        bare_lab, "web/ifup", "bob", status=4
+    )
+    bare_lab.assert_no_residue(before)
+
+
+REFUSALS = {
+    "an address of the host's": (
+        "ip address add 192.168.7.1/24 dev eth0", "192.168.7.0/30 overlaps with"),
+    "a route around the guest's net": (
+        "ip route add 192.168.0.0/16 dev eth0", "192.168.7.0/30 overlaps with"),
+    "a route to the guest": ("ip route add 192.168.7.2 dev eth0", "192.168.7.0/30 overlaps with"),
+    "no default route": ("ip route del default", "no interface carries a default route"),
+    "an uplink that is not to forward": (
+        "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv4/conf/eth0/forwarding",
+        "eth0 is excluded from it on purpose"),
+    "a table of another's": ("nft add table inet tapdraft", "not of this version"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_up_refuses_what_is_in_the_way_and_changes_nothing(bare_lab: Lab, what: str) -> None:
+    put(bare_lab)
+    command, message = REFUSALS[what]
+    bare_lab.run(["sh", "-c", command]).check()
+    before = bare_lab.snapshot()
+    assert message in script(bare_lab, "web/ifup", "alice", status=4)
+    bare_lab.assert_no_residue(before)
+
+
+FOREIGN = {
+    "a bridge": "ip link add td-web type bridge",
+    "a tap in use": "ip tuntap add td-web mode tap; ip link set td-web up",
+    "with an alias": "ip tuntap add td-web mode tap; ip link set td-web alias mine",
+    "another guest's": "ip tuntap add td-web mode tap; "
+    "ip link set td-web alias 'tapdraft 1 uid=0 guest=webb'",
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_down_leaves_interfaces_that_are_not_tapdrafts(bare_lab: Lab, what: str) -> None:
+    put(bare_lab)
+    bare_lab.run(["sh", "-c", FOREIGN[what]]).check()
+    before = bare_lab.snapshot()
+    assert "is not tapdraft's" in script(bare_lab, "web/ifdown", status=4)
+    bare_lab.assert_no_residue(before)
+
+
+def test_a_port_of_another_guests_is_neither_taken_nor_given_back(bare_lab: Lab) -> None:
+    put(bare_lab)
+    script(bare_lab, "web/ifup", "alice")
+    before = bare_lab.snapshot()
+    put(bare_lab, DESCRIPTION.replace("mode = \"isolated\"", 'forward = ["tcp:8080:1"]')
+        .replace('forward = ["tcp:8080:80", "udp:5353:53"]', ""))
+    script(bare_lab, "db/ifup", "alice", status=1)
+    script(bare_lab, "db/ifdown")
+    bare_lab.assert_no_residue(before)
+
+
+def test_up_needs_a_user_that_exists_and_root(bare_lab: Lab) -> None:
+    put(bare_lab)
+    before = bare_lab.snapshot()
+    script(bare_lab, "web/ifup", status=2)
+    script(bare_lab, "web/ifup", "nobody-here", status=1)
+    done = bare_lab.run([f"{FOLDER}/web/ifup", "alice"], user="alice").check(4)
+    assert "needs root" in done.stderr
+    bare_lab.assert_no_residue(before)
+
+
+@pytest.mark.parametrize("how", ["before", "after", "killed"])
+def test_failing_at_any_command_leaves_nothing(bare_lab: Lab, how: str) -> None:
+    """Each call of ip, nft and sysctl in turn: not done, done but failed, or killed after it.
+
+    What was killed cannot clean up, so ifdown has to.
+    """
+    text = DESCRIPTION.replace("[guest.web]", '[guest.web]\naddress = "192.168.7.2"\n'
+                               'gateway = "192.168.7.1/32"')  # fmt: skip
+    put(bare_lab, text)
+    for name in ("ip", "nft", "sysctl"):
+        bare_lab.write(f"{SHIMS}/{name}", SHIM, mode=0o755)
+    path = bare_lab.site.path(f"{FOLDER}/web/ifup")
+    path.write_text(path.read_text().replace("\nPATH=", f"\nPATH={SHIMS}:"))
+    before = bare_lab.snapshot()
+    number = 0
+    while True:
+        number += 1
+        bare_lab.write("/run/nft-count", "0\n")
+        bare_lab.write("/run/nft-fault", f"{number} {how}\n")
+        done = bare_lab.run([f"{FOLDER}/web/ifup", "alice"])
+        reached = int(bare_lab.site.path("/run/nft-count").read_text()) >= number
+        if how == "killed" or not done.status:
+            script(bare_lab, "web/ifdown")
+        found = before.diff(bare_lab.snapshot())
+        assert not found, f"call {number}\n{found}\n{done}"
+        if not reached:
+            break
+    assert number > 15
