@@ -60,7 +60,10 @@ class _Link(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
         ("family", "B"), ("__align", "x"), ("ifi_type", "H"), ("index", "i"), ("flags", "I"),
         ("change", "I"),
     )  # fmt: skip
-    nla_map = ((4, "mtu", "uint32"), (20, "alias", "asciiz"), (27, "group", "uint32"))
+    nla_map = (
+        (3, "name", "asciiz"), (4, "mtu", "uint32"), (20, "alias", "asciiz"),
+        (27, "group", "uint32"),
+    )  # fmt: skip
 
 
 class _Address(nlmsg):  # type: ignore[misc]
@@ -181,7 +184,8 @@ class Kernel:
             mode = IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL | flags
             fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), mode))
             fcntl.ioctl(descriptor, TUNSETOWNER, uid)
-            return descriptor, socket.if_nametoindex(name)
+            (answer,) = self._ask(_Link(), GETLINK, 0, {"name": name})
+            return descriptor, _link(answer).ifindex
         except OSError:
             os.close(descriptor)
             raise

@@ -32,7 +32,7 @@ taps     = 16
 modes    = nat, routed, isolated
 forwards = tcp:1024-65535, udp:1024-65535
 uplinks  = *
-host     = open, closed
+host     = open
 """
 
 

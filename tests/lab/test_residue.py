@@ -1,0 +1,202 @@
+"""The host is left exactly as it was: links, addresses, routes, rules, nftables, all sysctls."""
+
+import json
+
+import pytest
+from labnet import Lab
+from labsite import DEFAULT_POLICY
+
+WEB = ("up", "web", "192.168.7.1/30", "192.168.7.2", "forward=tcp:8080:80")
+DB = ("up", "db", "192.168.7.5/30", "192.168.7.6", "isolated", "forward=udp:5353:53")
+SOMEBODY_ELSES = """
+table ip docker-like {
+	chain FORWARD { type filter hook forward priority filter; policy drop; }
+	set s { type ipv4_addr; elements = { 192.0.2.1 comment "theirs" } }
+}
+table inet tapdraft-not { chain forward { type filter hook forward priority 5; policy accept; } }
+"""
+
+
+@pytest.fixture(params=["alone", "beside other tables", "with forwarding on"])
+def host(request: pytest.FixtureRequest, lab: Lab) -> Lab:
+    if request.param == "beside other tables":
+        lab.run(["nft", "-f", "-"], input=SOMEBODY_ELSES).check()
+    if request.param == "with forwarding on":
+        lab.run(["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"]).check()
+    return lab
+
+
+def test_nothing_is_left_of_one_guest(host: Lab) -> None:
+    before = host.snapshot()
+    host.helper(*WEB, user="alice").check()
+    assert host.snapshot().diff(before)
+    host.helper("down", "web", user="alice").check()
+    host.assert_no_residue(before)
+
+
+@pytest.mark.parametrize("order", [("web", "db"), ("db", "web")])
+def test_nothing_is_left_of_two_guests_in_either_order(host: Lab, order: tuple[str, str]) -> None:
+    before = host.snapshot()
+    host.helper(*WEB, user="alice").check()
+    host.helper(*DB, user="alice").check()
+    for name in order:
+        host.helper("down", name, user="alice").check()
+    host.assert_no_residue(before)
+
+
+def test_nothing_is_left_of_two_users_guests(host: Lab) -> None:
+    before = host.snapshot()
+    host.helper(*WEB, user="alice").check()
+    host.helper(*DB, user="bob").check()
+    host.helper("down", "--all", user="alice").check()
+    assert [tap.name for tap in host.tapdraft().taps] == ["td-db"]
+    host.helper("down", "--all", user="bob").check()
+    host.assert_no_residue(before)
+
+
+def test_the_second_guest_does_not_forget_what_the_first_one_noted(make_lab: type[Lab]) -> None:
+    lab = make_lab(uplinks=("eth0", "eth1"))
+    lab.run(["sysctl", "-q", "-w", "net.ipv4.conf.eth1.forwarding=1"]).check()
+    before = lab.snapshot()
+    lab.helper(*WEB, "uplink=eth0", user="alice").check()
+    lab.helper("up", "db", "192.168.7.5/30", "192.168.7.6", "uplink=eth1", "uplink=eth0",
+               user="alice").check()  # fmt: skip
+    lab.helper("down", "--all", user="alice").check()
+    lab.assert_no_residue(before)
+
+
+def test_other_tables_are_untouched_while_a_guest_is_up(lab: Lab) -> None:
+    lab.run(["nft", "-f", "-"], input=SOMEBODY_ELSES).check()
+    before = lab.run(["nft", "list", "ruleset"]).stdout
+    lab.helper(*WEB, user="alice").check()
+    lab.run(["nft", "delete", "table", "inet", "tapdraft"]).check()
+    assert lab.run(["nft", "list", "ruleset"]).stdout == before
+
+
+def test_forwarding_that_the_host_switched_on_meanwhile_stays_on(lab: Lab) -> None:
+    # As when a container engine starts while a guest runs: it needs every interface.
+    lab.helper(*WEB, user="alice").check()
+    lab.run(["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"]).check()
+    lab.helper("down", "web", user="alice").check()
+    assert lab.tapdraft().forwarding["eth0"] == 1
+
+
+def test_an_uplink_that_is_excluded_from_forwarding_on_purpose_is_not_used(lab: Lab) -> None:
+    lab.run(["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"]).check()
+    lab.run(["sysctl", "-q", "-w", "net.ipv4.conf.eth0.forwarding=0"]).check()
+    before = lab.snapshot()
+    result = lab.helper(*WEB, user="alice").check(4)
+    assert "excluded from it on purpose" in result.stderr
+    lab.assert_no_residue(before)
+
+
+def test_an_uplink_that_is_gone_by_then_is_no_error(make_lab: type[Lab]) -> None:
+    lab = make_lab(uplinks=("eth0", "eth1"))
+    lab.helper(*WEB, "uplink=eth1", user="alice").check()
+    lab.run(["ip", "link", "delete", "eth1"]).check()
+    lab.helper("down", "web", user="alice").check()
+    assert lab.tapdraft().table == ""
+
+
+def test_the_host_at_large_does_not_forward(lab: Lab) -> None:
+    lab.helper(*WEB, user="alice").check()
+    read = lab.run(["sysctl", "-n", "net.ipv4.ip_forward", "net.ipv4.conf.eth0.forwarding"])
+    assert read.stdout.split() == ["0", "1"]
+
+
+def test_a_second_up_with_the_same_words_changes_nothing(lab: Lab) -> None:
+    lab.helper(*WEB, user="alice").check()
+    before = lab.snapshot()
+    assert "already" in lab.helper(*WEB, user="alice").check().stdout
+    lab.assert_no_residue(before)
+
+
+@pytest.mark.parametrize("word", ["mtu=1400", "host=open", "forward=tcp:8081:80", "routed"])
+def test_a_second_up_with_other_words_is_refused_and_changes_nothing(lab: Lab, word: str) -> None:
+    lab.helper(*WEB, user="alice").check()
+    before = lab.snapshot()
+    result = lab.helper(*WEB, word, user="alice").check(4)
+    assert "with other words" in result.stderr
+    lab.assert_no_residue(before)
+
+
+def test_down_for_what_is_not_there_succeeds(lab: Lab) -> None:
+    before = lab.snapshot()
+    lab.helper("down", "web", user="alice").check()
+    lab.helper("down", "--all", user="alice").check()
+    lab.assert_no_residue(before)
+
+
+def test_down_works_while_somebody_holds_the_tap(lab: Lab) -> None:
+    before = lab.snapshot()
+    lab.helper(*WEB, user="alice").check()
+    hold = (
+        "import fcntl,os,struct,time\n"
+        "f=os.open('/dev/net/tun',os.O_RDWR)\n"
+        "fcntl.ioctl(f,0x400454CA,struct.pack('16sH22x',b'td-web',0x1002))\n"
+        "print('held',flush=True)\ntime.sleep(600)\n"
+    )
+    holder = lab.start(["/usr/bin/python3", "-c", hold], user="alice")
+    holder.expect("held")
+    lab.helper("down", "web", user="alice").check()
+    lab.assert_no_residue(before)
+
+
+def test_many_taps_are_made_and_deleted_in_one_call(lab: Lab) -> None:
+    lab.site.policy(DEFAULT_POLICY.replace("= 16", "= 200").replace("192.168.7.0/24", "10.0.0.0/8"))
+    before = lab.snapshot()
+    lines = [f"up g{n} 10.1.{n}.1/30 10.1.{n}.2 forward=tcp:{2000 + n}:80" for n in range(200)]
+    lab.helper("-", user="alice", input="\n".join(lines) + "\n").check()
+    assert len(lab.tapdraft().taps) == len(lines)
+    lab.helper("down", "--all", user="alice").check()
+    lab.assert_no_residue(before)
+
+
+def test_one_bad_request_of_many_changes_nothing(lab: Lab) -> None:
+    before = lab.snapshot()
+    lines = [f"up g{n} 192.168.7.{n * 4 + 1}/30 192.168.7.{n * 4 + 2}" for n in range(15)]
+    for bad, status in (
+        ("up bad 192.168.7.61/30", 2),
+        ("up bad 10.0.0.1/30 10.0.0.2", 3),
+        ("up bad 192.168.7.1/30 192.168.7.2", 4),
+        ("up g0 192.168.7.61/30 192.168.7.62", 4),
+    ):
+        lab.helper("-", user="alice", input="\n".join([*lines, bad])).check(status)
+        lab.assert_no_residue(before)
+
+
+@pytest.mark.parametrize(
+    ("address", "guest"),
+    [
+        ("203.0.113.129/30", "203.0.113.130"),
+        ("203.0.113.2/30", "203.0.113.1"),
+        ("10.9.0.1/16", "10.9.0.2"),
+        ("10.9.8.5/30", "10.9.8.6"),
+        ("192.0.2.9/32", "10.9.8.7"),
+    ],
+)
+def test_an_address_that_overlaps_what_the_host_has_is_refused(
+    lab: Lab, address: str, guest: str
+) -> None:
+    lab.run(["ip", "route", "add", "unreachable", "10.9.8.0/24"]).check()
+    lab.site.policy(DEFAULT_POLICY.replace("192.168.7.0/24", "0.0.0.0/0"))
+    before = lab.snapshot()
+    result = lab.helper("up", "web", address, guest, user="alice").check(4)
+    assert "overlap" in result.stderr
+    lab.assert_no_residue(before)
+
+
+def test_the_ruleset_in_the_kernel_is_the_text_that_was_reviewed(lab: Lab) -> None:
+    def rules() -> object:
+        listed = json.loads(lab.run(["nft", "-j", "list", "table", "inet", "tapdraft"]).stdout)
+        return [
+            {kind: {key: value for key, value in item.items() if key not in ("handle", "elem")}
+             for kind, item in entry.items()}
+            for entry in listed["nftables"]
+        ]  # fmt: skip
+
+    lab.helper(*WEB, user="alice").check()
+    by_helper = rules()
+    lab.helper("down", "web", user="alice").check()
+    lab.run(["nft", "-f", f"{lab.site.source}/helper/ruleset.nft"]).check()
+    assert by_helper == rules()
