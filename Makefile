@@ -3,6 +3,9 @@
 #     make                   the launcher and the Python files, in $(BUILD)
 #     make install           as root: for real. With DESTDIR or as an ordinary user: without group and
 #                            capability, which are then the packager's step
+#     make install-helper    the privileged half alone, and
+#     make install-command   the other one, which works without it
+#     make install-text      the manuals as plain text, in $(DOCDIR); needs groff
 #     make uninstall         removes what install put there, but keeps a policy that was changed
 #     make check             the test suite
 #     make dist              the source as $(BUILD)/tapdraft-VERSION.tar.gz
@@ -15,6 +18,11 @@ SYSCONFDIR = /etc
 LIBEXECDIR = $(PREFIX)/libexec
 BINDIR = $(PREFIX)/bin
 MANDIR = $(PREFIX)/share/man
+DOCDIR = $(PREFIX)/share/doc/tapdraft
+SYSUSERSDIR = $(PREFIX)/lib/sysusers.d
+BASHCOMPDIR = $(PREFIX)/share/bash-completion/completions
+ZSHCOMPDIR = $(PREFIX)/share/zsh/site-functions
+FISHCOMPDIR = $(PREFIX)/share/fish/vendor_completions.d
 DESTDIR =
 BUILD = build
 GROUP = tapdraft
@@ -23,9 +31,11 @@ GROUP = tapdraft
 PYTHON = /usr/bin/python3
 PKG_CONFIG = pkg-config
 INSTALL = install
+GROFF = groff
 CFLAGS ?= -O2 -g
 
-# Only the helper is in HELPERDIR, because all that is in it may run with CAP_NET_ADMIN.
+# Only the helper is in HELPERDIR, because all that is in it may run with CAP_NET_ADMIN. The command has a
+# copy of its own of what both halves share, so that it works where the helper is not installed.
 HELPERDIR = $(PREFIX)/lib/tapdraft
 CLIDIR = $(PREFIX)/lib/tapdraft-cli
 LAUNCHER = $(LIBEXECDIR)/tapdraft/tapdraft-helper
@@ -33,8 +43,11 @@ POLICY = $(SYSCONFDIR)/tapdraft/policy.conf
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' helper/__init__.py)
 HELPER_FILES = $(sort $(wildcard helper/*.py helper/*.nft))
-CLI_FILES = $(sort $(shell find generator templates -name '*.py' -o -name '*.j2'))
-MANUALS = $(sort $(wildcard man/*.1 man/*.5 man/*.8))
+CLI_FILES = $(HELPER_FILES) $(sort $(shell find generator templates -name '*.py' -o -name '*.j2'))
+HELPER_MANUALS = $(sort $(wildcard man/tapdraft-helper.8 man/tapdraft-policy.conf.5))
+CLI_MANUALS = $(filter-out $(HELPER_MANUALS),$(sort $(wildcard man/*.1 man/*.5 man/*.8)))
+MANUALS = $(HELPER_MANUALS) $(CLI_MANUALS)
+COMPLETIONS = $(DESTDIR)$(BASHCOMPDIR)/tapdraft $(DESTDIR)$(ZSHCOMPDIR)/_tapdraft $(DESTDIR)$(FISHCOMPDIR)/tapdraft.fish
 STAGE = $(BUILD)/stage
 
 if_known = $(shell $(CC) $(1) -E -x c /dev/null >/dev/null 2>&1 && echo $(1))
@@ -74,37 +87,66 @@ $(BUILD)/staged: $(HELPER_FILES) $(CLI_FILES) Makefile FORCE
 		$(INSTALL) -D -m 644 $$file $(STAGE)$(HELPERDIR)/tapdraft/$$file || exit 1; done
 	@for file in $(CLI_FILES); do \
 		$(INSTALL) -D -m 644 $$file $(STAGE)$(CLIDIR)/tapdraft/$$file || exit 1; done
-	@sed -i 's|^PATH = ".*"$$|PATH = "$(POLICY)"|' $(STAGE)$(HELPERDIR)/tapdraft/helper/policy.py
-	@grep -qxF 'PATH = "$(POLICY)"' $(STAGE)$(HELPERDIR)/tapdraft/helper/policy.py
+	@for folder in $(HELPERDIR) $(CLIDIR); do \
+		sed -i 's|^PATH = ".*"$$|PATH = "$(POLICY)"|' $(STAGE)$$folder/tapdraft/helper/policy.py && \
+		grep -qxF 'PATH = "$(POLICY)"' $(STAGE)$$folder/tapdraft/helper/policy.py || exit 1; done
 	$(PYTHON) -I -m compileall -q -f --invalidation-mode unchecked-hash -s $(abspath $(STAGE)) -p / \
 		$(abspath $(STAGE)$(HELPERDIR) $(STAGE)$(CLIDIR))
 	@mkdir -p $(STAGE)$(BINDIR)
 	@printf '%s\n' '#!$(PYTHON) -I' '"""tapdraft: see tapdraft(1)."""' '' 'import sys' '' \
-		'sys.path[:0] = ["$(CLIDIR)", "$(HELPERDIR)"]' '' \
+		'sys.path.insert(0, "$(CLIDIR)")' '' \
 		'from tapdraft.generator.cli import main' '' 'sys.exit(main())' > $(STAGE)$(BINDIR)/tapdraft
+	@mkdir -p $(BUILD)/completion
+	@for shell in bash zsh fish; do \
+		$(PYTHON) -I packaging/completion/generate.py $$shell > $(BUILD)/completion/$$shell || exit 1; done
 	@touch $@
 
 check:
 	$(PYTHON) -P -m pytest
 
-install: all
-	rm -rf $(DESTDIR)$(HELPERDIR) $(DESTDIR)$(CLIDIR)
-	cd $(STAGE) && find . -name '*.py*' -o -name '*.j2' -o -name '*.nft' | LC_ALL=C sort | while read -r file; do \
-		$(INSTALL) -D -m 644 "$$file" "$(DESTDIR)/$${file#./}" || exit 1; done
+install: install-command install-helper
+
+# $(call copy_tree,FOLDER): what is staged of it, in place of what was there.
+define copy_tree
+rm -rf $(DESTDIR)$(1)
+cd $(STAGE) && find .$(1) -type f | LC_ALL=C sort | while read -r file; do \
+	$(INSTALL) -D -m 644 "$$file" "$(abspath $(DESTDIR))/$${file#./}" || exit 1; done
+endef
+define copy_manuals
+for page in $(1); do \
+	$(INSTALL) -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page#man/} || exit 1; done
+endef
+
+install-command: all
+	$(call copy_tree,$(CLIDIR))
 	$(INSTALL) -D -m 755 $(STAGE)$(BINDIR)/tapdraft $(DESTDIR)$(BINDIR)/tapdraft
-	for page in $(MANUALS); do \
-		$(INSTALL) -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page#man/} || exit 1; done
+	$(call copy_manuals,$(CLI_MANUALS))
+	$(INSTALL) -D -m 644 $(BUILD)/completion/bash $(DESTDIR)$(BASHCOMPDIR)/tapdraft
+	$(INSTALL) -D -m 644 $(BUILD)/completion/zsh $(DESTDIR)$(ZSHCOMPDIR)/_tapdraft
+	$(INSTALL) -D -m 644 $(BUILD)/completion/fish $(DESTDIR)$(FISHCOMPDIR)/tapdraft.fish
+
+install-helper: all
+	$(call copy_tree,$(HELPERDIR))
+	$(call copy_manuals,$(HELPER_MANUALS))
+	$(INSTALL) -D -m 644 packaging/systemd/tapdraft.sysusers $(DESTDIR)$(SYSUSERSDIR)/tapdraft.conf
 	[ -e $(DESTDIR)$(POLICY) ] || $(INSTALL) -D -m 644 packaging/policy.conf $(DESTDIR)$(POLICY)
 	$(INSTALL) -D -m 750 $(BUILD)/tapdraft-helper $(DESTDIR)$(LAUNCHER)
 	@DESTDIR='$(DESTDIR)' sh packaging/capability $(LAUNCHER) $(GROUP)
 
+# Formatted without overstriking or colours, the same bytes in every locale.
+install-text:
+	@mkdir -p $(DESTDIR)$(DOCDIR)
+	for page in $(notdir $(MANUALS)); do \
+		LC_ALL=C $(GROFF) -man -Tascii -P-cbou man/$$page > $(DESTDIR)$(DOCDIR)/$$page.txt || exit 1; done
+
 uninstall:
 	rm -rf $(DESTDIR)$(HELPERDIR) $(DESTDIR)$(CLIDIR)
-	rm -f $(DESTDIR)$(LAUNCHER) $(DESTDIR)$(BINDIR)/tapdraft
+	rm -f $(DESTDIR)$(LAUNCHER) $(DESTDIR)$(BINDIR)/tapdraft $(COMPLETIONS) $(DESTDIR)$(SYSUSERSDIR)/tapdraft.conf
 	rm -f $(foreach page,$(notdir $(MANUALS)),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(page))
+	rm -f $(foreach page,$(notdir $(MANUALS)),$(DESTDIR)$(DOCDIR)/$(page).txt)
 	@if cmp -s packaging/policy.conf $(DESTDIR)$(POLICY); then rm $(DESTDIR)$(POLICY); \
 	elif [ -e $(DESTDIR)$(POLICY) ]; then echo "note: $(DESTDIR)$(POLICY) was changed and is kept"; fi
-	@for folder in $(dir $(LAUNCHER) $(POLICY)); do \
+	@for folder in $(dir $(LAUNCHER) $(POLICY)) $(DOCDIR); do \
 		[ ! -d $(DESTDIR)$$folder ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$$folder; done
 	@[ -n '$(DESTDIR)' ] || echo "note: the group $(GROUP) is kept; remove it with: groupdel $(GROUP)"
 
@@ -115,4 +157,4 @@ dist:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all launcher-asan check install uninstall dist clean FORCE
+.PHONY: all launcher-asan check install install-command install-helper install-text uninstall dist clean FORCE
