@@ -91,11 +91,11 @@ def _udp(source: int, destination: int) -> bytes:
     return _L4 + _compare(b"\x11") + _payload(2, 0, 4) + _compare(_ports(source, destination))
 
 
-def _set_port(offset: int, port: int) -> bytes:
-    """Write a UDP port and mend the checksum, which stands at offset 6 (RFC 768)."""
+def _set_udp(offset: int, value: int) -> bytes:
+    """Write a field of the UDP header and mend the checksum, at offset 6 (RFC 768)."""
     where = (number(5, _REGISTER), number(2, 2), number(3, offset), number(4, 2))
     write = _expression("payload", *where, number(6, 1), number(7, 6), number(8, 0))
-    return _immediate(_ports(port)) + write
+    return _immediate(_ports(value)) + write
 
 
 def _ports(*ports: int) -> bytes:
@@ -142,8 +142,9 @@ TERMS = {
     "udp sport 68 udp dport 67": _udp(68, 67),
     "udp sport 68 udp dport 10067": _udp(68, 10067),
     "udp sport 10067 udp dport 68": _udp(10067, 68),
-    "udp dport set 10067": _set_port(2, 10067),
-    "udp sport set 67": _set_port(0, 67),
+    "udp dport set 10067": _set_udp(2, 10067),
+    "udp sport set 67": _set_udp(0, 67),
+    "udp checksum set 0": _set_udp(6, 0),
     "icmp type echo-request": _IPV4 + _L4 + _compare(b"\1") + _payload(2, 0, 1) + _compare(b"\x08"),
     "ip saddr 0.0.0.0": _address(_SADDR, "00000000"),
     "ip daddr 169.254.0.0/16": _IPV4 + _payload(1, _DADDR, 2) + _compare(b"\xa9\xfe"),
