@@ -38,7 +38,6 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -47,7 +46,6 @@
 #include "paths.h" /* what the chosen Python imports from, as the build found it */
 
 enum { CANNOT_CHECK = 1, USAGE = 2, IN_THE_WAY = 4 };
-#define SELF "/proc/self/exe"
 #define REINSTALL "as root, install it again"
 #define EACH(i, array) (size_t i = 0; i < sizeof(array) / sizeof *(array); i++)
 
@@ -90,13 +88,14 @@ static int check_arguments(int argc, char **argv)
 static void explain_missing_capability(void) /* the kernel withholds it without a word */
 {
     struct statvfs mount = { 0 };
+    const char *self = "/proc/self/exe";
     const struct { int found; const char *cause, *hint; } causes[] = {
         { prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1, "no_new_privs is set", "leave the sandbox that set it" },
         { !prctl(PR_CAPBSET_READ, CAP_NET_ADMIN), "the bounding set has no net_admin", "leave that container" },
-        { !statvfs(SELF, &mount) && mount.f_flag & ST_NOSUID, "the mount is nosuid", "install it elsewhere" },
-        { getxattr(SELF, "security.capability", NULL, 0) < 0, "the file has none, as a copy has", REINSTALL },
-        { ptrace(PTRACE_TRACEME, 0, 0, 0) == -1, "it is being traced", "trace it as root, or not" },
-        { 1, "the kernel did not grant the file's", "see that it was not booted with no_file_caps" } };
+        { !statvfs(self, &mount) && mount.f_flag & ST_NOSUID, "the mount is nosuid", "install it on another" },
+        { getxattr(self, "security.capability", NULL, 0) < 0, "this file has none, as a copy has", REINSTALL },
+        { ptrace(PTRACE_TRACEME, 0, 0, 0) == -1, "the process is being traced", "trace it as root, or not at all" },
+        { 1, "the kernel did not grant this file's", "see that it was not booted with no_file_caps" } };
     for EACH(i, causes)
         refuse_if(causes[i].found, IN_THE_WAY, "no capability: ", causes[i].cause, causes[i].hint);
 }
@@ -111,10 +110,10 @@ static void check_privilege(void)
               "this file must be neither setuid nor setgid: as root, chmod ug-s FILE");
     if (!set[0].permitted && !set[1].permitted)
         explain_missing_capability();
-    refuse_if(getuid() == 0 || set[0].effective || set[1].effective || !getauxval(AT_SECURE), IN_THE_WAY,
+    refuse_if(getuid() == 0 || !getauxval(AT_SECURE), IN_THE_WAY,
               "the caller already holds the privilege that this file gives", "", RUN_DIRECTLY);
-    refuse_if(set[0].permitted != 1U << CAP_NET_ADMIN || set[1].permitted, IN_THE_WAY,
-              "this file gives more than net_admin", "", "as root: setcap cap_net_admin=p FILE");
+    refuse_if(set[0].permitted != 1U << CAP_NET_ADMIN || set[1].permitted || set[0].effective || set[1].effective,
+              IN_THE_WAY, "this file gives more than net_admin=p", "", "as root: setcap cap_net_admin=p FILE");
     refuse_if(set[0].inheritable || set[1].inheritable, IN_THE_WAY,
               "the caller has inheritable capabilities", "", "start it with setpriv --inh-caps=-all");
     need(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0, "become undumpable");
@@ -156,9 +155,9 @@ static void reset_process(void) /* 4 */
 
 static int check_owner(const char *path, const struct stat *found, int kind, struct FTW *where) /* 6 */
 {
-    (void)kind, (void)where;
-    int plain = S_ISREG(found->st_mode) || S_ISDIR(found->st_mode);
-    refuse_if(found->st_uid != 0 || found->st_mode & 022 || !plain, IN_THE_WAY,
+    int plain = kind == FTW_D ? S_ISDIR(found->st_mode) : kind == FTW_F && S_ISREG(found->st_mode);
+    (void)where;
+    refuse_if(!plain || found->st_uid != 0 || found->st_mode & 022, IN_THE_WAY,
               "not root's alone, or not a plain file or folder: ", path, REINSTALL);
     return 0;
 }
@@ -168,14 +167,13 @@ static void check_files(void)
     const char *const folders[] = { TRUSTED_FOLDERS }, *const trees[] = { TRUSTED_TREES };
     struct stat found;
     for EACH(i, folders)
-        refuse_if(lstat(folders[i], &found) != 0 || check_owner(folders[i], &found, 0, NULL), IN_THE_WAY,
+        refuse_if(lstat(folders[i], &found) != 0 || check_owner(folders[i], &found, FTW_D, NULL), IN_THE_WAY,
                   "missing: ", folders[i], REINSTALL);
     for EACH(i, trees)
-        refuse_if(nftw(trees[i], check_owner, 16, FTW_PHYS) != 0, IN_THE_WAY, "closed: ", trees[i], REINSTALL);
+        refuse_if(nftw(trees[i], check_owner, 16, FTW_PHYS) != 0, IN_THE_WAY, "missing: ", trees[i], REINSTALL);
 }
 
-/* The descriptor stays open: a rule is for an inode, and /proc makes a new one when memory is short and nobody
- * holds the path. What does not exist needs no rule. */
+/* A rule is for an inode, and /proc makes new ones when memory is short, unless a path is held: those stay open. */
 static void allow_path(int ruleset, __u64 access, const char *path)
 {
     struct landlock_path_beneath_attr rule = { access, open(path, O_PATH | O_CLOEXEC) };
@@ -185,6 +183,8 @@ static void allow_path(int ruleset, __u64 access, const char *path)
     if (!S_ISDIR(found.st_mode))
         rule.allowed_access &= ~LANDLOCK_ACCESS_FS_READ_DIR;
     need(syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == 0, "allow a path");
+    if (strncmp(path, "/proc/", 6) != 0)
+        close(rule.parent_fd);
 }
 
 /* 7: returns the kernel's Landlock version, 0 for none. In numbers, as older headers lack names: a version's
