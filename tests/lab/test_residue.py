@@ -13,7 +13,9 @@ table ip docker-like {
 	chain FORWARD { type filter hook forward priority filter; policy drop; }
 	set s { type ipv4_addr; elements = { 192.0.2.1 comment "theirs" } }
 }
-table inet tapdraft-not { chain forward { type filter hook forward priority 5; policy accept; } }
+table inet tapdraft-not {
+	chain forward { type filter hook forward priority 5; policy accept; }
+}
 """
 
 
