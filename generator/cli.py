@@ -45,6 +45,7 @@ import docopt
 from ..helper import __version__
 from . import ask, description, output, qemu, requests, run
 from .errors import FAILED, USAGE, TapdraftError
+from .finding import Place
 
 Arguments = dict[str, Any]
 
@@ -165,5 +166,5 @@ def _check(arguments: Arguments) -> int:
     from . import check  # noqa: PLC0415  reads the kernel, which nothing else here does
 
     file = arguments["FILE"]
-    described = description.load(file) if file else None
-    return check.check(described, Path(file or ".").parent, as_json=arguments["--json"])
+    guests = description.load(file).guests if file else ()
+    return check.check(Place(guests, Path(file or ".").parent), as_json=arguments["--json"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..helper.errors import HelperError
-from ..helper.request import MODES
+from ..helper.request import MODES, Forward
 from ..helper.request import parse as parse_request
 from . import addressing, values
 from .allot import Addresses, Allotment
@@ -89,7 +89,7 @@ class Guest:
     mac: str
     mode: str
     host_open: bool = False
-    forwards: tuple[values.Forward, ...] = ()
+    forwards: tuple[Forward, ...] = ()
     uplinks: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     queues: int = 1

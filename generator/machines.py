@@ -7,6 +7,7 @@ class Machine(NamedTuple):
     """What qemu is told for a kind of machine."""
 
     binary: str
+    package: str  # Debian's, which has the binary
     machine: str  # -machine
     cpu: str  # -cpu under TCG; under KVM it is the host's own
     console: str  # the kernel's name for the first serial line
@@ -28,10 +29,14 @@ _PSCI_OFF = (
 
 MACHINES = {
     "x86_64": Machine(
-        "qemu-system-x86_64", "q35", "max", "ttyS0", "pci", ("virtio-vga",), _FIRMWARE_RESETS
+        "qemu-system-x86_64", "qemu-system-x86", "q35", "max", "ttyS0", "pci",
+        ("virtio-vga",),
+        _FIRMWARE_RESETS,
     ),
     "aarch64": Machine(
-        "qemu-system-aarch64", "virt,gic-version=max", "cortex-a57", "ttyAMA0", "pci",
-        ("virtio-gpu-pci", "qemu-xhci", "usb-kbd", "usb-tablet"), _PSCI_OFF,
+        "qemu-system-aarch64", "qemu-system-arm", "virt,gic-version=max", "cortex-a57",
+        "ttyAMA0", "pci",
+        ("virtio-gpu-pci", "qemu-xhci", "usb-kbd", "usb-tablet"),
+        _PSCI_OFF,
     ),
 }  # fmt: skip

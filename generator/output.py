@@ -26,8 +26,8 @@ def write(files: dict[str, bytes], folder: Path) -> None:
             staged.append((_stage(files[path], target, mode), target))
         for temporary, target in staged:
             temporary.replace(target)
-        for path in stale:
-            path.unlink(missing_ok=True)
+        for old in stale:
+            old.unlink(missing_ok=True)
     except OSError as error:
         for temporary, _ in staged:
             temporary.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from . import addressing, requests
 from .description import Guest
-from .machines import MACHINES
+from .machines import MACHINES, Machine
 from .shell import Marked
 from .values import Disk
 
@@ -49,9 +49,8 @@ def argv(guest: Guest, attach: str = "run", **variables: str) -> list[str]:
     return words
 
 
-def proof(guest: Guest) -> tuple[Option, ...]:
+def proof(machine: Machine) -> tuple[Option, ...]:
     """The smallest command that ends by itself if, and only if, KVM runs this machine."""
-    machine = MACHINES[guest.machine]
     return (
         Option("-no-user-config"),
         Option("-nodefaults"),

@@ -84,7 +84,7 @@ def _context(guest: Guest, dialect: str, attach: str) -> dict[str, Any]:
         "last": steps.steps(plan_last(UPLINKS)),
         "command": _command(guest, attach),
         "binary": MACHINES[guest.machine].binary, "cpu": MACHINES[guest.machine].cpu,
-        "proof": qemu.proof(guest),
+        "proof": qemu.proof(MACHINES[guest.machine]),
         "uplinks_words": "as named" if request.uplinks else
             "each interface that carries a default route then",
         "words": _RUN_WORDS[dialect, attach],

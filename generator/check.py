@@ -1,0 +1,40 @@
+"""tapdraft check: what on this host would keep a guest from working, and what fixes it.
+
+Each of the functions below looks at one thing and gives what it finds. Nothing is changed.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+
+from . import check_firewall, check_helper, check_host
+from .errors import IN_THE_WAY, plain
+from .finding import Finding, Place
+
+CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
+    check_helper.installed,
+    check_helper.capability,
+    check_helper.starts,
+    check_helper.policy,
+    check_host.tun,
+    check_host.qemu,
+    check_host.kvm,
+    check_host.files,
+    check_host.addresses,
+    check_host.uplinks,
+    check_firewall.forward_chains,
+    check_firewall.unreadable,
+)
+
+
+def check(place: Place, *, as_json: bool) -> int:
+    """Print what was found; IN_THE_WAY if any of it keeps a guest from working."""
+    findings = [finding for look in CHECKS for finding in look(place)]
+    blocking = any(finding.level == "error" for finding in findings)
+    if as_json:
+        print(json.dumps([finding._asdict() for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            print(f"{finding.level}: {plain(finding.what)}\nhint: {plain(finding.fix)}")
+        if not blocking:
+            print("nothing is in the way")
+    return IN_THE_WAY if blocking else 0
