@@ -42,6 +42,9 @@ LAUNCHER = $(LIBEXECDIR)/tapdraft/tapdraft-helper
 POLICY = $(SYSCONFDIR)/tapdraft/policy.conf
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' helper/__init__.py)
+# The day of the release, unless told otherwise: the newest one that CHANGELOG.md has.
+RELEASED = $(shell sed -n 's/^\#\# \[[0-9.]*\] - \([0-9-]*\)$$/\1/p' CHANGELOG.md | head -n 1)
+EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell date -u -d '$(RELEASED)' +%s))
 HELPER_FILES = $(sort $(wildcard helper/*.py helper/*.nft))
 CLI_FILES = $(HELPER_FILES) $(sort $(shell find generator templates -name '*.py' -o -name '*.j2'))
 HELPER_MANUALS = $(sort $(wildcard man/tapdraft-helper.8 man/tapdraft-policy.conf.5))
@@ -150,9 +153,15 @@ uninstall:
 		[ ! -d $(DESTDIR)$$folder ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$$folder; done
 	@[ -n '$(DESTDIR)' ] || echo "note: the group $(GROUP) is kept; remove it with: groupdel $(GROUP)"
 
+# What git knows of, as it is in this folder; all files where the source was unpacked from such an archive.
 dist:
 	@mkdir -p $(BUILD)
-	git archive --format=tar --prefix=tapdraft-$(VERSION)/ HEAD | gzip -9n > $(BUILD)/tapdraft-$(VERSION).tar.gz
+	{ git ls-files -z 2>/dev/null | grep -z . || \
+		find . -name .git -prune -o -path './$(BUILD)' -prune -o -name __pycache__ -prune -o -type f -printf '%P\0'; } | \
+	LC_ALL=C sort -z | \
+	tar --create --null --files-from=- --format=ustar --mtime=@$(EPOCH) --mode=u+rw,go=rX \
+		--owner=0 --group=0 --numeric-owner --transform='s,^,tapdraft-$(VERSION)/,' | \
+		gzip -9n > $(BUILD)/tapdraft-$(VERSION).tar.gz
 
 clean:
 	rm -rf $(BUILD)
