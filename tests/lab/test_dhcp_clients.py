@@ -1,0 +1,172 @@
+"""Real DHCP clients, each from Debian, against the responder, behind the real ruleset."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from labdhcp import GUEST, Wired
+from labnet import Lab
+from labproc import Process
+
+TOLD = ("--dns=198.51.100.1", "--host-name=web", "--domain=lab.example", "--mtu=1400")
+# The shortest lease that all of them take as it is; they renew at half of it.
+SHORT = "--lease=6"
+UDHCPC_SCRIPT = """\
+#!/bin/busybox sh
+[ -z "$ip" ] || {
+    ifconfig "$interface" "$ip" netmask "$subnet"
+    ip route replace default via "$router" dev "$interface" onlink
+}
+echo "$dns $hostname $domain $mtu $staticroutes" > /run/told
+echo "script: $1"
+"""
+DHCPCD_CONFIG = """\
+option subnet_mask, classless_static_routes, routers, domain_name_servers, host_name, domain_name
+option interface_mtu
+require dhcp_server_identifier
+"""
+NETWORK = """\
+[Match]
+Name=eth0
+[Network]
+DHCP=ipv4
+LinkLocalAddressing=no
+IPv6AcceptRA=no
+[DHCPv4]
+UseMTU=yes
+"""
+
+
+@dataclass(frozen=True)
+class Client:
+    """How a client is started, what it writes when it is done, how it is asked to renew, what it
+    remembers of what it was told, and how it comes back after a reboot."""
+
+    start: Callable[[Wired], Process]
+    done: str
+    told: list[str]
+    reboot: str
+    renew: signal.Signals | None = None  # None: with the lease's own T1
+
+
+def _udhcpc(wired: Wired) -> Process:
+    script = wired.write("/run/script", UDHCPC_SCRIPT, 0o755)
+    # It has no memory of its own: who starts it keeps the address for -r.
+    last = ["-r", GUEST] if (wired.space.root / "run/told").exists() else []
+    return wired.start(["busybox", "udhcpc", "-f", "-i", "eth0", "-s", script, *last,
+                        "-O", "mtu", "-O", "staticroutes"])
+
+
+def _dhclient(wired: Wired) -> Process:
+    return wired.start(["dhclient", "-d", "-v", "-4", "-pf", "/run/dhclient.pid",
+                        "-lf", "/var/lib/dhclient.leases", "eth0"])
+
+
+def _dhcpcd(wired: Wired) -> Process:
+    config = wired.write("/run/dhcpcd.conf", DHCPCD_CONFIG)
+    wired.run(["rm", "-rf", "/run/dhcpcd"])
+    return wired.start(["dhcpcd", "-B", "-d", "-4", "-A", "-f", config, "eth0"])
+
+
+def _networkd(wired: Wired) -> Process:
+    wired.write("/run/systemd/network/eth0.network", NETWORK)
+    return wired.start(["/lib/systemd/systemd-networkd"], SYSTEMD_LOG_LEVEL="debug",
+                       SYSTEMD_LOG_TARGET="console")
+
+
+CLIENTS = {
+    "udhcpc": Client(_udhcpc, "script: bound", ["cat", "/run/told"], "selecting",
+                     signal.SIGUSR1),
+    "dhclient": Client(_dhclient, "^bound to 192.168.7.2", ["cat", "/var/lib/dhclient.leases"],
+                       "rebooting"),
+    "dhcpcd": Client(_dhcpcd, "run-hooks (BOUND|REBOOT)$", ["dhcpcd", "-4", "-U", "eth0"],
+                     "rebooting"),
+    # It asks anew when its interface has lost its address.
+    "systemd-networkd": Client(_networkd, "DHCPv4 address and routes set",
+                               ["sh", "-c", "cat /run/systemd/netif/leases/*"], "selecting"),
+}
+
+
+@pytest.fixture(params=CLIENTS)
+def client(request: pytest.FixtureRequest, requires: Callable[..., None]) -> Client:
+    name = request.param
+    requires({"udhcpc": "busybox", "systemd-networkd": "/lib/systemd/systemd-networkd"}.get(
+        name, name))
+    return CLIENTS[name]
+
+
+@pytest.fixture
+def wired(bare_lab: Lab) -> Iterator[Wired]:
+    wired = Wired(bare_lab)
+    yield wired
+    wired.close()
+
+
+@pytest.fixture
+def wired_apart(bare_lab: Lab) -> Iterator[Wired]:
+    """The same with host and guest in no common network, as runqemu has it."""
+    wired = Wired(bare_lab, "192.168.7.1/32", GUEST)
+    yield wired
+    wired.close()
+
+
+def test_a_client_gets_all_that_it_asks_for(client: Client, wired: Wired) -> None:
+    responder = wired.respond(*TOLD)
+    client.start(wired).expect(client.done)
+    assert responder.expect(r"leased \((\w+)\)$")[1] == "selecting"
+    assert wired.address() == f"{GUEST}/30"
+    told = wired.run(client.told).check().stdout
+    for word in ("198.51.100.1", "web", "lab.example", "1400"):
+        assert word in told
+    assert wired.reaches_outside()
+
+
+def test_a_client_renews(client: Client, wired: Wired) -> None:
+    responder = wired.respond(SHORT)
+    process = client.start(wired)
+    process.expect(client.done)
+    if client.renew:
+        process.signal(client.renew)
+    responder.expect(r"leased \(renewing\)$")
+    assert "refused" not in responder.console
+    assert wired.address() == f"{GUEST}/30"
+
+
+def test_a_client_comes_back_after_a_reboot(client: Client, wired: Wired) -> None:
+    responder = wired.respond()
+    first = client.start(wired)
+    first.expect(client.done)
+    responder.expect(r"leased \(selecting\)$")
+    wired.lose_power(first)
+    assert wired.address() == ""
+    client.start(wired).expect(client.done)
+    assert responder.expect(r"leased \((\w+)\)$")[1] == client.reboot
+    assert wired.address() == f"{GUEST}/30"
+    assert wired.reaches_outside()
+
+
+def test_a_client_finds_a_router_outside_its_network(client: Client, wired_apart: Wired) -> None:
+    responder = wired_apart.respond("--prefix=32")
+    client.start(wired_apart).expect(client.done)
+    responder.expect(r"leased \(selecting\)$")
+    assert wired_apart.address() == f"{GUEST}/32"
+    assert wired_apart.reaches_outside()
+
+
+def test_a_lease_from_another_network_is_refused_and_the_right_address_taken(
+        wired: Wired, requires: Callable[..., None]) -> None:
+    requires("dhclient")
+    responder = wired.respond()
+    first = _dhclient(wired)
+    first.expect(CLIENTS["dhclient"].done)
+    wired.lose_power(first)
+    leases = wired.space.root / "var/lib/dhclient.leases"
+    leases.write_text(leases.read_text().replace(GUEST, "10.11.12.13"))
+    again = _dhclient(wired)
+    responder.expect(r"10\.11\.12\.13 refused \(rebooting\)")
+    again.expect("DHCPNAK")
+    again.expect(CLIENTS["dhclient"].done)
+    assert wired.address() == f"{GUEST}/30"
