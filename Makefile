@@ -5,7 +5,6 @@
 #                            capability, which are then the packager's step
 #     make install-helper    the privileged half alone, and
 #     make install-command   the other one, which works without it
-#     make install-text      the manuals as plain text, in $(DOCDIR); needs groff
 #     make uninstall         removes what install put there, but keeps a policy that was changed
 #     make check             the test suite
 #     make dist              the source as $(BUILD)/tapdraft-VERSION.tar.gz
@@ -31,7 +30,6 @@ GROUP = tapdraft
 PYTHON = /usr/bin/python3
 PKG_CONFIG = pkg-config
 INSTALL = install
-GROFF = groff
 CFLAGS ?= -O2 -g
 
 # Only the helper is in HELPERDIR, because all that is in it may run with CAP_NET_ADMIN. The command has a
@@ -49,6 +47,7 @@ HELPER_FILES = $(sort $(wildcard helper/*.py helper/*.nft))
 CLI_FILES = $(HELPER_FILES) $(sort $(shell find generator templates -name '*.py' -o -name '*.j2'))
 HELPER_MANUALS = $(sort $(wildcard man/tapdraft-helper.8 man/tapdraft-policy.conf.5))
 CLI_MANUALS = $(filter-out $(HELPER_MANUALS),$(sort $(wildcard man/*.1 man/*.5 man/*.8)))
+TEXTS = $(sort $(wildcard man/text/*.txt))
 MANUALS = $(HELPER_MANUALS) $(CLI_MANUALS)
 COMPLETIONS = $(DESTDIR)$(BASHCOMPDIR)/tapdraft $(DESTDIR)$(ZSHCOMPDIR)/_tapdraft $(DESTDIR)$(FISHCOMPDIR)/tapdraft.fish
 STAGE = $(BUILD)/stage
@@ -124,6 +123,7 @@ install-command: all
 	$(call copy_tree,$(CLIDIR))
 	$(INSTALL) -D -m 755 $(STAGE)$(BINDIR)/tapdraft $(DESTDIR)$(BINDIR)/tapdraft
 	$(call copy_manuals,$(CLI_MANUALS))
+	for text in $(TEXTS); do $(INSTALL) -D -m 644 $$text $(DESTDIR)$(DOCDIR)/$${text##*/} || exit 1; done
 	$(INSTALL) -D -m 644 $(BUILD)/completion/bash $(DESTDIR)$(BASHCOMPDIR)/tapdraft
 	$(INSTALL) -D -m 644 $(BUILD)/completion/zsh $(DESTDIR)$(ZSHCOMPDIR)/_tapdraft
 	$(INSTALL) -D -m 644 $(BUILD)/completion/fish $(DESTDIR)$(FISHCOMPDIR)/tapdraft.fish
@@ -136,17 +136,11 @@ install-helper: all
 	$(INSTALL) -D -m 750 $(BUILD)/tapdraft-helper $(DESTDIR)$(LAUNCHER)
 	@DESTDIR='$(DESTDIR)' sh packaging/capability $(LAUNCHER) $(GROUP)
 
-# Formatted without overstriking or colours, the same bytes in every locale.
-install-text:
-	@mkdir -p $(DESTDIR)$(DOCDIR)
-	for page in $(notdir $(MANUALS)); do \
-		LC_ALL=C $(GROFF) -man -Tascii -P-cbou man/$$page > $(DESTDIR)$(DOCDIR)/$$page.txt || exit 1; done
-
 uninstall:
 	rm -rf $(DESTDIR)$(HELPERDIR) $(DESTDIR)$(CLIDIR)
 	rm -f $(DESTDIR)$(LAUNCHER) $(DESTDIR)$(BINDIR)/tapdraft $(COMPLETIONS) $(DESTDIR)$(SYSUSERSDIR)/tapdraft.conf
 	rm -f $(foreach page,$(notdir $(MANUALS)),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(page))
-	rm -f $(foreach page,$(notdir $(MANUALS)),$(DESTDIR)$(DOCDIR)/$(page).txt)
+	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,$(notdir $(TEXTS)))
 	@if cmp -s packaging/policy.conf $(DESTDIR)$(POLICY); then rm $(DESTDIR)$(POLICY); \
 	elif [ -e $(DESTDIR)$(POLICY) ]; then echo "note: $(DESTDIR)$(POLICY) was changed and is kept"; fi
 	@for folder in $(dir $(LAUNCHER) $(POLICY)) $(DOCDIR); do \
@@ -166,4 +160,4 @@ dist:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all launcher-asan check install install-command install-helper install-text uninstall dist clean FORCE
+.PHONY: all launcher-asan check install install-command install-helper uninstall dist clean FORCE
