@@ -11,11 +11,12 @@ descriptor over socket N, as qemu's -netdev tap,helper= asks (with --use-vnet an
 See tapdraft-helper(8).
 """
 
-import gc
 import os
 import socket
+import struct
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from . import __version__, caps, policy
@@ -179,10 +180,11 @@ def _up(requests: list[Request], channel: int | None, caller: Caller, work: Work
 
 def _send(channel: int, tap: int) -> None:
     # Python asks the kernel what it is; OSError where it is no socket at all.
-    with socket.socket(fileno=channel) as qemu:
-        if (qemu.family, qemu.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
-            raise OSError(f"descriptor {channel} is not a Unix stream socket")
-        socket.send_fds(qemu, [b"\0"], [tap])
+    qemu = socket.socket(fileno=channel)
+    if (qemu.family, qemu.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
+        raise OSError(f"descriptor {channel} is not a Unix stream socket")
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("=i", tap))
+    qemu.sendmsg([b"\0"], [rights])
 
 
 def _down(requests: list[Request], caller: Caller, work: Work) -> list[str]:
@@ -204,8 +206,13 @@ def _complain(error: HelperError) -> int:
     return error.status
 
 
-if __name__ == "__main__":
-    gc.disable()  # the process is gone before there is anything to collect
+def run() -> None:
+    """All of the process. Taking the interpreter apart would take longer than making a tap."""
     status = main(sys.argv)
-    sys.stdout.flush()
-    os._exit(status)  # taking the interpreter apart takes longer than making a tap
+    with suppress(OSError):  # nobody reads it any more; what was asked for is done all the same
+        sys.stdout.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    run()

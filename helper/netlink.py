@@ -13,8 +13,9 @@ import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from importlib.util import find_spec, module_from_spec
+from importlib.machinery import PathFinder
 from ipaddress import IPv4Network
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from .errors import HelperError, InTheWay
@@ -24,10 +25,11 @@ from .ruleset import (
 
 if "pyroute2" not in sys.modules:
     # The package is found but not run: an empty module in its place lets its parts be imported.
-    spec = find_spec("pyroute2")
-    if spec is None:
+    spec = PathFinder.find_spec("pyroute2")
+    if spec is None or spec.submodule_search_locations is None:
         raise HelperError("pyroute2 is not installed", "install python3-pyroute2")
-    sys.modules["pyroute2"] = module_from_spec(spec)
+    sys.modules["pyroute2"] = ModuleType("pyroute2")
+    sys.modules["pyroute2"].__path__ = spec.submodule_search_locations
 
 from pyroute2.netlink import nlmsg
 from pyroute2.netlink.nfnetlink import nfgen_msg

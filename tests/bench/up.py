@@ -26,7 +26,8 @@ for _ in range(rounds):
         print(json.dumps([name, time.perf_counter() - start]))
 """
 MODULES = """
-import sys
+import sys, _socket
+sys.modules["socket"] = _socket  # as the launcher does
 sys.path[:] = [p for p in sys.path if "site-packages" not in p] + json_paths
 import tapdraft.helper.__main__
 print(len(sys.modules), " ".join(sorted(sys.modules)))
