@@ -52,7 +52,7 @@ class Request(NamedTuple):
     hops: int
     client: IPv4Address  # ciaddr: the address that it has, or NOBODY
     relay: IPv4Address  # giaddr
-    hardware: bytes  # chaddr, 16 bytes, of which the first six are the MAC
+    hardware: bytes  # of chaddr, the six bytes that are the MAC
     options: dict[int, bytes]
 
     def address(self, option: int) -> IPv4Address | None:
@@ -61,7 +61,7 @@ class Request(NamedTuple):
 
     @property
     def mac(self) -> str:
-        return self.hardware[:6].hex(":")
+        return self.hardware.hex(":")
 
     @property
     def room(self) -> int:
@@ -81,16 +81,16 @@ def parse(packet: bytes) -> Request:
     if (hardware_type, hardware_length) != (_ETHERNET, 6):
         raise Malformed("not from an Ethernet interface")
     options = _options(packet[_HEADER.size :], {})
+    _check(options)
     where = options.get(OVERLOAD, b"\0")[0]
-    if where > 3:
-        raise Malformed("a bad option 52")
     for flag, field in ((1, file), (2, sname)):
         if where & flag:
             options = _options(field, options)
-    _check(options)
-    kind = options[MESSAGE_TYPE][0]
-    return Request(kind, xid, flags, hops, IPv4Address(client), IPv4Address(relay), hardware,
-                   options)  # fmt: skip
+            _check(options)
+    if MESSAGE_TYPE not in options:
+        raise Malformed("no message type")
+    return Request(options[MESSAGE_TYPE][0], xid, flags, hops, IPv4Address(client),
+                   IPv4Address(relay), hardware[:6], options)  # fmt: skip
 
 
 def _options(field: bytes, options: dict[int, bytes]) -> dict[int, bytes]:
@@ -113,10 +113,8 @@ def _options(field: bytes, options: dict[int, bytes]) -> dict[int, bytes]:
 
 
 def _check(options: dict[int, bytes]) -> None:
-    if MESSAGE_TYPE not in options:
-        raise Malformed("no message type")
     for code, (least, most) in _LENGTHS.items():
-        if not least <= len(options.get(code, b" " * least)) <= most:
+        if code in options and not least <= len(options[code]) <= most:
             raise Malformed(f"a bad option {code}")
 
 

@@ -18,7 +18,7 @@ MODULES = "/usr/src/tapdraft-dhcp"
 MAC = "52:54:c0:a8:07:02"
 HOST, GUEST = "192.168.7.1", "192.168.7.2"
 
-# Read-only, /sys tells systemd that there is no udev to wait for. Clients write to /etc/resolv.conf.
+# Read-only, /sys tells systemd that there is no udev to wait for. Clients write to /etc.
 _SETUP = """
 mount -t sysfs -o ro sysfs /sys
 mount -t tmpfs tmpfs /run

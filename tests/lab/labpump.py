@@ -4,6 +4,7 @@ another network namespace, which stands for the guest's interface. Run by path, 
     labpump.py TAP NAMESPACE-FILE NAME     until it is ended, or one of the two is gone
 """
 
+import ctypes
 import fcntl
 import os
 import select
@@ -21,8 +22,7 @@ def attach(name: str) -> int:
 
 
 def enter(namespace: str) -> None:
-    import ctypes  # os.setns is Python 3.12's
-
+    # os.setns is Python 3.12's.
     with open(namespace) as file:
         if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "setns")
