@@ -82,7 +82,14 @@ def _arguments(argv: list[str]) -> Arguments:
         # docopt's own complaint, if it has one, stands before the usage.
         what = lines[0] if lines and not lines[0].startswith("Usage:") else ""
         wrong = what or "these arguments do not go together"
-        raise TapdraftError(wrong, "tapdraft --help tells what there is", USAGE) from None
+        raise TapdraftError(wrong, _usage(argv[:1]), USAGE) from None
+
+
+def _usage(command: list[str]) -> str:
+    """How the command is used, or where to read what commands there are."""
+    lines = [line.strip() for line in str(__doc__).splitlines() if line.startswith("  tapdraft ")]
+    meant = [line for line in lines if line.split()[1:2] == command]
+    return f"write {' or '.join(meant)}" if meant else "tapdraft --help tells what there is"
 
 
 def _dispatch(arguments: Arguments) -> int:
