@@ -66,5 +66,5 @@ def test_the_responder_imports_no_more_than_it_needs() -> None:
     loaded = subprocess.run([sys.executable, "-I", "-c", code], check=True, capture_output=True,
                             text=True).stdout.split()
     heavy = {"pyroute2", "asyncio", "ssl", "json", "subprocess", "jinja2", "docopt", "tomllib",
-             "email", "http", "unittest", "logging"}
+             "email", "http", "unittest", "logging", "pathlib"}
     assert not heavy & set(loaded)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from ipaddress import AddressValueError, IPv4Address
-from pathlib import Path
 
 # Where /etc/resolv.conf names a stub on the host's own loopback, the real servers are in the
 # file of whoever runs the stub: systemd-resolved, NetworkManager, resolvconf with dnsmasq.
@@ -26,7 +25,7 @@ def host_resolvers(files: Iterable[str] = FILES) -> tuple[IPv4Address, ...]:
 
 def _servers(file: str) -> Iterator[IPv4Address]:
     try:
-        with Path(file).open(encoding="utf-8", errors="replace") as stream:
+        with open(file, encoding="utf-8", errors="replace") as stream:
             text = stream.read(LARGEST)
     except OSError:
         return
