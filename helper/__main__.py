@@ -166,6 +166,10 @@ def _up(requests: list[Request], channel: int | None, caller: Caller, work: Work
         if there[0]:
             raise InTheWay(f"{requests[0].tap} is there already", "take it down first")
         plan = tuple(operation for operation in plan if not isinstance(operation, PersistTap))
+    if len(requests) > 64:  # each tap is an open descriptor until all of them are kept
+        from resource import RLIMIT_NOFILE, getrlimit, setrlimit  # noqa: PLC0415  seldom needed
+
+        setrlimit(RLIMIT_NOFILE, (getrlimit(RLIMIT_NOFILE)[1],) * 2)
     with caps.raised():
         work.carry_out(plan)
         if channel is not None:

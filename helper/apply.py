@@ -1,5 +1,6 @@
 """Carrying out: the plans of all requests in one pass, all or nothing; and taking down."""
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -228,6 +229,8 @@ def _failed(operation: p.Operation, error: OSError) -> str:
 
 
 def _hint(error: OSError, nothing_left: bool) -> str:
+    if error.errno == errno.EMFILE:
+        return "each tap needs a descriptor: raise ulimit -n, or ask for fewer at once"
     if error.filename == "/dev/net/tun":
         return "modprobe tun, and see that /dev/net/tun is there with mode 0666"
     return "nothing was changed" if nothing_left else "tapdraft-helper down --all"
