@@ -76,11 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments(argv: list[str]) -> Arguments:
     try:
-        return dict(docopt.docopt(str(__doc__), argv, help=True, version=__version__))
+        return dict(docopt.docopt(str(__doc__), argv, version=__version__))
     except docopt.DocoptExit as error:
         lines = str(error).splitlines()
-        # docopt's own complaint, if it has one, stands before the usage.
-        what = lines[0] if lines and not lines[0].startswith("Usage:") else ""
+        # docopt's own complaint, if it has one, stands before the usage. docopt-ng's "Warning"
+        # is about its own objects.
+        what = lines[0] if lines and not lines[0].startswith(("Usage:", "Warning:")) else ""
         wrong = what or "these arguments do not go together"
         raise TapdraftError(wrong, _usage(argv[:1]), USAGE) from None
 
