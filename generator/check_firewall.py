@@ -57,7 +57,7 @@ def unreadable(_: Place) -> Iterator[Finding]:
         here = _ufw_is_on() if name == "ufw" else any(map(os.path.exists, found))
         if here:
             yield warning(
-                "firewall", f"{name} is here and may drop what guests send; only root sees its rules",
+                "firewall", f"{name} is here and may drop what guests send; only root can see",
                 "tapdraft check   (as root)",
             )  # fmt: skip
 

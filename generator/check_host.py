@@ -69,7 +69,7 @@ def kvm(place: Place) -> Iterator[Finding]:
 def _proved(name: str) -> bool:
     """Does what the qemu script would start end by itself?"""
     binary = shutil.which(MACHINES[name].binary, path=shell.PATH)
-    argv = [word for option in command.proof(MACHINES[name]) for word in option if word]
+    argv = [word for option in command.proof(MACHINES[name]) for word in option.words()]
     try:
         done = subprocess.run(
             [str(binary), *argv], stdin=subprocess.DEVNULL, capture_output=True,

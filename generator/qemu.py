@@ -5,6 +5,7 @@ whole machine. Values hold the description's words as they are; writing them for
 renderer's work.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from . import addressing, requests
@@ -22,6 +23,9 @@ class Option(NamedTuple):
     name: str
     value: str = ""  # without one: an option that takes none
 
+    def words(self) -> tuple[str, ...]:
+        return (self.name, self.value) if self.value else (self.name,)
+
 
 class Group(NamedTuple):
     why: str
@@ -32,7 +36,7 @@ def command(guest: Guest, attach: str = "run") -> tuple[Group, ...]:
     """The options of the guest's qemu, in order."""
     groups = (
         _machine(guest), _start(guest), _disks(guest), _network(guest, attach), _display(guest),
-        Group("From the description, as they are.", tuple(Option(word) for word in guest.qemu)),
+        Group("From the description, as they are.", tuple(_pairs(guest.qemu))),
     )  # fmt: skip
     return tuple(group for group in groups if group.options)
 
@@ -42,10 +46,8 @@ def argv(guest: Guest, attach: str = "run", **variables: str) -> list[str]:
     words = [MACHINES[guest.machine].binary]
     for group in command(guest, attach):
         for option in group.options:
-            words.append(option.name)
-            if option.value:
-                value = option.value
-                words.append(value.filled(variables) if isinstance(value, Marked) else value)
+            for word in option.words():
+                words.append(word.filled(variables) if isinstance(word, Marked) else word)
     return words
 
 
@@ -65,6 +67,15 @@ def proof(machine: Machine) -> tuple[Option, ...]:
 def doubled(text: str) -> str:
     """A comma within a value of qemu's is written twice."""
     return text.replace(",", ",,")
+
+
+def _pairs(words: Sequence[str]) -> Iterator[Option]:
+    """The words with each option's value beside it, for the reader; none is lost or added."""
+    rest = list(words)
+    while rest:
+        name = rest.pop(0)
+        takes = name.startswith("-") and rest and rest[0] and not rest[0].startswith("-")
+        yield Option(name, rest.pop(0) if takes else "")
 
 
 def _machine(guest: Guest) -> Group:

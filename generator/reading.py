@@ -48,6 +48,7 @@ class Reading:
         try:
             reader(value)
         except Wrong as wrong:
+            at_key = at_key or wrong.at_key
             self.wrong((*path, *wrong.path), str(wrong), wrong.hint, at_key=at_key)
             return False
         return True

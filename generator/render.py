@@ -129,4 +129,4 @@ def _environment() -> Environment:
 
 
 def _option_words(option: qemu.Option) -> str:
-    return shell.join(word for word in option if word or word is option.name)
+    return shell.join(option.words())

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .errors import IN_THE_WAY, TapdraftError
 
@@ -44,8 +45,15 @@ def run(script: Path, files: Path) -> int:
             f"{script} cannot be run: {error.strerror}",
             "name a folder where programs may be run with --output", IN_THE_WAY,
         ) from None  # fmt: skip
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: process.send_signal(received))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    status = process.wait()
+    meanings: dict[signal.Signals, Any] = {
+        number: lambda received, _: process.send_signal(received)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+    }
+    meanings[signal.SIGINT] = signal.SIG_IGN
+    before = {number: signal.signal(number, meaning) for number, meaning in meanings.items()}
+    try:
+        status = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return status if status >= 0 else 128 - status

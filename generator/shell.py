@@ -26,9 +26,13 @@ class Marked(str):
 
 def quote(text: str) -> str:
     """One word for a shell. A Marked one keeps its variables, any other is taken as it is."""
-    if not isinstance(text, Marked) or not _VARIABLE.search(text):
-        return shlex.quote(text)
-    return '"' + re.sub(r'([\\"`])', r"\\\1", text) + '"'
+    if isinstance(text, Marked) and _VARIABLE.search(text):
+        return '"' + re.sub(r'([\\"`])', r"\\\1", text) + '"'
+    # In double quotes, each escaped, where single ones would break up the word or look like a
+    # variable that was forgotten.
+    if set(text) & set("'$`"):
+        return '"' + re.sub(r'([\\"`$])', r"\\\1", text) + '"'
+    return shlex.quote(text)
 
 
 def join(argv: Iterable[str]) -> str:

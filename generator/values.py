@@ -20,12 +20,18 @@ _TYPES = {
 
 
 class Wrong(Exception):
-    """What is wrong with a value; `path` leads from it to the offending part."""
+    """What is wrong with a value; `path` leads from it to the offending part.
 
-    def __init__(self, what: str, hint: str = "", path: tuple[str | int, ...] = ()) -> None:
+    With `at_key` that part is the last key of the path, not its value.
+    """
+
+    def __init__(
+        self, what: str, hint: str = "", path: tuple[str | int, ...] = (), at_key: bool = False
+    ) -> None:
         super().__init__(what)
         self.hint = hint
         self.path = path
+        self.at_key = at_key
 
 
 class Disk(NamedTuple):
@@ -35,11 +41,16 @@ class Disk(NamedTuple):
 
 
 def text(value: Any) -> str:
-    """A string that can be an argument of a program: anything without NUL."""
+    """A string that can be an argument of a program, and be seen by whoever reviews a script.
+
+    Characters that move a terminal's cursor or turn the reading direction around could hide there
+    what a script does.
+    """
     if not isinstance(value, str):
         raise Wrong(f"this is {named(value)}, not a string", "put it in quotes")
-    if "\0" in value:
-        raise Wrong("no argument of a program can hold a NUL character")
+    for letter in value:
+        if not letter.isprintable() and letter not in "\n\t":
+            raise Wrong(f"the character U+{ord(letter):04X} could not be seen in a script")
     return value
 
 
@@ -171,7 +182,7 @@ def disk(formats: tuple[str, ...]) -> Reader:
             raise Wrong(f"this is {named(value)}, not a file's name or a table")
         for key in value:
             if key not in keys:
-                raise Wrong(f"a disk has no key '{key}'", nearest(key, tuple(keys)), (key,))
+                raise Wrong(f"a disk has no key '{key}'", nearest(key, tuple(keys)), (key,), True)
         found = {key: _inside(key, keys[key], item) for key, item in value.items()}
         if "file" not in found:
             raise Wrong("this disk has no file", 'write file = "disk.img"')
@@ -198,7 +209,7 @@ def _inside(step: str | int, reader: Reader, value: Any) -> Any:
     try:
         return reader(value)
     except Wrong as wrong:
-        raise Wrong(str(wrong), wrong.hint, (step, *wrong.path)) from None
+        raise Wrong(str(wrong), wrong.hint, (step, *wrong.path), wrong.at_key) from None
 
 
 def _helper(check: Callable[..., Any], *arguments: Any) -> Any:

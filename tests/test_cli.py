@@ -1,0 +1,394 @@
+"""The tapdraft command: its words, its exit statuses, and that no traceback reaches a user."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from labnet import Lab
+from tapdraft.generator import ask, cli, shell
+from tapdraft.helper import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+GOOD = '[guest.web]\nkernel = "vmlinuz"\n[guest.db]\nkernel = "vmlinuz"\n'
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a description in it, to work in; no helper is found from here."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ask, "PATH", str(tmp_path / "bin"))
+    (tmp_path / "vm.toml").write_text(GOOD)
+    return tmp_path
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
+    """Starts the whole program in a process of its own."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/tapdraft").symlink_to(ROOT)
+
+    def start(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-B", "-m", "tapdraft.generator", *arguments],
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "lib")}, cwd=tmp_path,
+            stderr=subprocess.PIPE, **options,
+        )  # type: ignore[call-overload]  # fmt: skip  # the options are Popen's own
+
+    return start
+
+
+def helper(here: Path, then: str) -> None:
+    """A stand-in for the helper that writes down what it is asked."""
+    (here / "bin").mkdir()
+    program = here / "bin/tapdraft-helper"
+    program.write_text(f'#!/bin/sh\necho "$@" > "{here}/words"\ncat > "{here}/asked"\n{then}\n')
+    program.chmod(0o755)
+
+
+def test_render_writes_what_it_says_it_writes(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["render", "vm.toml", "web"]) == 0
+    told = capsys.readouterr().out.split()
+    assert told == [f"out/web/{name}" for name in ("ifdown", "ifup", "qemu", "run")] + [
+        "out/SHA256SUMS"
+    ]
+    assert all((here / path).is_file() for path in told)
+
+
+def test_render_needs_none_of_the_guests_files_unless_asked(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be on another machine than the one that is to run the scripts."""
+    assert cli.main(["render", "vm.toml"]) == 0
+    assert cli.main(["render", "--check-files", "vm.toml"]) == 2
+    assert "there is no file vmlinuz" in capsys.readouterr().err
+    (here / "vmlinuz").write_text("")
+    assert cli.main(["render", "--check-files", "vm.toml"]) == 0
+
+
+def test_files_are_relative_to_the_descriptions_folder(here: Path) -> None:
+    (here / "sub").mkdir()
+    (here / "vm.toml").rename(here / "sub/vm.toml")
+    (here / "sub/vmlinuz").write_text("")
+    assert cli.main(["render", "--check-files", "sub/vm.toml"]) == 0
+
+
+USAGE = {
+    "no command": [],
+    "unknown command": ["start", "vm.toml"],
+    "no file": ["render"],
+    "unknown option": ["render", "--fast", "vm.toml"],
+    "unknown dialect": ["render", "--dialect=iptables-save", "vm.toml"],
+    "unknown attachment": ["render", "--attach=no", "vm.toml"],
+    "no such file": ["render", "nothing.toml"],
+    "a folder": ["render", "."],
+    "unknown guest": ["render", "vm.toml", "nobody"],
+    "which guest": ["run", "vm.toml"],
+    "missing files": ["run", "vm.toml", "web"],
+    "down with nothing": ["down"],
+    "nft from qemu": ["render", "--dialect=nft", "--attach=hooks", "vm.toml"],
+}
+
+
+@pytest.mark.parametrize("what", USAGE)
+def test_a_wrong_use_is_told_in_two_lines(
+    what: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(USAGE[what]) == 2
+    out, err = capsys.readouterr()
+    error, hint = err.splitlines()
+    assert (error[:7], hint[:6], out) == ("error: ", "hint: ", "")
+
+
+def test_a_bad_description_is_told_with_its_line(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "vm.toml").write_text("[guest.web]\nmemry = 3\n")
+    assert cli.main(["render", "vm.toml"]) == 2
+    assert capsys.readouterr().err.startswith("error: vm.toml:2: [guest] has no key 'memry'\n")
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize("obstacle", ["out", "out/web", "out/web/ifup/x"])
+def test_an_output_that_cannot_be_written_is_told(
+    obstacle: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / obstacle).parent.mkdir(parents=True, exist_ok=True)
+    (here / obstacle).write_text("in the way")
+    assert cli.main(["render", "vm.toml"]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+    assert not list(here.rglob(".*"))
+
+
+def test_help_and_version_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for arguments, told in ((["--help"], "Usage:"), (["--version"], __version__)):
+        with pytest.raises(SystemExit) as end:
+            cli.main(arguments)
+        assert not end.value.code
+        assert told in capsys.readouterr().out
+
+
+def test_up_asks_for_all_guests_in_one_call(here: Path) -> None:
+    helper(here, "exit 0")
+    assert cli.main(["up", "vm.toml"]) == 0
+    assert (here / "words").read_text() == "-\n"
+    assert (here / "asked").read_text() == (
+        "up web 192.168.7.1/30 192.168.7.2 nat\nup db 192.168.7.5/30 192.168.7.6 nat\n"
+    )
+
+
+def test_down_asks_for_those_named_or_for_all(here: Path) -> None:
+    helper(here, "exit 0")
+    assert cli.main(["down", "vm.toml", "db"]) == 0
+    assert (here / "asked").read_text() == "down db\n"
+    assert cli.main(["down", "--all"]) == 0
+    assert (here / "asked").read_text() == "down --all\n"
+
+
+@pytest.mark.parametrize("status", [1, 2, 3, 4])
+def test_the_helpers_answer_is_the_exit_status(status: int, here: Path) -> None:
+    helper(here, f"exit {status}")
+    assert cli.main(["up", "vm.toml"]) == status
+
+
+def test_a_helper_that_reads_nothing_is_no_broken_pipe(here: Path) -> None:
+    helper(here, "")
+    (here / "bin/tapdraft-helper").write_text("#!/bin/sh\nexec <&-\nexit 3\n")
+    (here / "vm.toml").write_text("".join(f"[guest.g{n}]\nkernel='k'\n" for n in range(64)))
+    assert cli.main(["up", "vm.toml"]) == 3
+
+
+def test_without_the_helper_up_says_what_is_missing_and_what_to_do(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["up", "vm.toml"]) == 4
+    err = capsys.readouterr().err
+    assert "tapdraft-helper is not installed" in err
+    assert "make install" in err
+    assert "--dialect=nft" in err
+
+
+def run_script(here: Path, qemu: str) -> None:
+    """`tapdraft run` of this folder starts `qemu` in place of qemu, and no helper."""
+    (here / "vmlinuz").write_text("")
+    (here / "bin").mkdir()
+    for name, text in (("tapdraft-helper", 'echo "$1" >> log'), ("qemu-system-x86_64", qemu)):
+        (here / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (here / "bin" / name).chmod(0o755)
+
+
+@pytest.fixture
+def found_here(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The scripts that are rendered find their programs in this folder."""
+    monkeypatch.setattr(shell, "PATH", f"{here}/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    return here
+
+
+def test_run_runs_what_render_writes_and_leaves_no_file(
+    found_here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = found_here / "runtime"
+    runtime.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    run_script(found_here, "ls -d runtime/*/web/run > seen; exit 7")
+    assert cli.main(["run", "vm.toml", "web"]) == 7
+    assert (found_here / "seen").read_text().startswith("runtime/tapdraft-")
+    assert list(runtime.iterdir()) == []
+    assert (found_here / "log").read_text().split() == ["up", "down"]
+
+
+def test_run_keeps_the_scripts_where_it_is_told_to(found_here: Path) -> None:
+    run_script(found_here, "exit 0")
+    assert cli.main(["run", "--output=kept", "vm.toml", "web"]) == 0
+    assert cli.main(["render", "--output=rendered", "vm.toml", "web"]) == 0
+    for name in ("web/run", "web/qemu", "web/ifup", "web/ifdown", "SHA256SUMS"):
+        kept, rendered = found_here / "kept" / name, found_here / "rendered" / name
+        assert kept.read_bytes() == rendered.read_bytes()
+
+
+def test_one_guest_need_not_be_named(found_here: Path) -> None:
+    run_script(found_here, "exit 0")
+    (found_here / "vm.toml").write_text('[guest.web]\nkernel = "vmlinuz"\n')
+    assert cli.main(["run", "vm.toml"]) == 0
+
+
+def test_a_reader_that_has_enough_is_no_error_to_tell(
+    here: Path, command: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = command("render", "vm.toml", stdout=writer)
+    os.close(writer)
+    _, err = process.communicate(timeout=60)
+    assert err == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_a_key_press_ends_it_without_a_traceback(
+    here: Path, command: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    os.mkfifo(here / "slow.toml")
+    process = command("render", "slow.toml")
+    writer = os.open(here / "slow.toml", os.O_WRONLY)  # returns when it is being read
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    os.close(writer)
+    assert b"Traceback" not in err
+    assert process.returncode == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize("locale", ["C", "en_US.ISO-8859-1"])
+def test_a_locale_without_a_character_is_no_error(
+    locale: str, here: Path, command: Callable[..., subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("LC_ALL", locale)
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    (here / "vm.toml").write_text('[guest.web]\n"k\u00e9rnel" = "\u2603"\n', "utf-8")
+    process = command("render", "vm.toml")
+    _, err = process.communicate(timeout=60)
+    assert b"Traceback" not in err
+    assert process.returncode == 2
+
+
+@pytest.fixture
+def in_lab(bare_lab: Lab) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Runs the command in a lab without the helper; status, output, errors."""
+    source = bare_lab.site.path("/run/source")
+    source.mkdir(exist_ok=True)
+    for folder in ("helper", "generator", "templates"):
+        subprocess.run(["cp", "-r", ROOT / folder, source], check=True)
+    link = bare_lab.site.path("/run/lib/tapdraft")
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to("/run/source")
+
+    def run(*words: str, user: str = "root") -> tuple[int, str, str]:
+        argv = ["/usr/bin/python3", "-B", "-m", "tapdraft.generator", *words]
+        done = bare_lab.run(argv, user=user, env={"PYTHONPATH": "/run/lib"}, cwd="/run")
+        return done.status, done.stdout, done.stderr
+
+    yield run
+    subprocess.run(["rm", "-r", source, link.parent], check=True)
+
+
+Command = Callable[..., tuple[int, str, str]]
+TAPS = """
+ip tuntap add dev td-web mode tap user alice
+ip link set dev td-web group 29699 alias 'tapdraft 1 uid=61001 guest=web'
+ip address add 192.168.7.1/30 dev td-web
+ip tuntap add dev td-far mode tap user bob
+ip link set dev td-far group 29701 alias 'tapdraft 1 uid=61002 guest=far'
+ip address add 192.168.7.9/32 dev td-far
+ip link set td-far up
+ip route add 192.168.7.20/32 dev td-far scope link src 192.168.7.9
+ip tuntap add dev td-other mode tap
+nft 'table inet tapdraft { comment "tapdraft 1: removed with the last tap";
+set uplinks { type ifname; }
+map forwards { type inet_proto . inet_service : ipv4_addr . inet_service
+elements = { tcp . 8080 comment "td-web" : 192.168.7.2 . 80 }; }; }'
+"""
+
+
+def test_list_shows_the_taps_that_are_tapdrafts_and_only_those(
+    bare_lab: Lab, in_lab: Command
+) -> None:
+    bare_lab.run(["sh", "-ec", TAPS]).check()
+    status, out, _ = in_lab("list", "--json")
+    far, web = json.loads(out)
+    assert status == 0
+    assert (web["guest"], web["user"]) == ("web", "alice")
+    assert (web["mode"], web["host"]) == ("nat", "closed")
+    assert (web["host_address"], web["guest_address"]) == ("192.168.7.1/30", "192.168.7.2")
+    assert web["forwards"] == ["tcp:8080:80"]
+    assert (far["guest"], far["user"], far["mode"], far["host"]) == ("far", "bob", "routed", "open")
+    assert (far["host_address"], far["guest_address"]) == ("192.168.7.9/32", "192.168.7.20")
+    status, out, _ = in_lab("list", user="alice")
+    assert [line.split()[0] for line in out.splitlines()[:3]] == ["TAP", "td-far", "td-web"]
+    assert "Only root can see port forwards." in out
+
+
+def test_list_without_taps_is_empty(in_lab: Command) -> None:
+    assert in_lab("list") == (0, "", "")
+    assert in_lab("list", "--json") == (0, "[]\n", "")
+
+
+def findings(command: Command, *words: str, user: str = "alice") -> dict[str, list[dict[str, str]]]:
+    _, out, err = command("check", "--json", *words, user=user)
+    assert err == ""
+    found: dict[str, list[dict[str, str]]] = {}
+    for finding in json.loads(out):
+        assert finding["fix"], finding
+        found.setdefault(finding["check"], []).append(finding)
+    return found
+
+
+def test_check_says_that_the_helper_is_missing(in_lab: Command) -> None:
+    status, out, _ = in_lab("check", user="alice")
+    assert status == 4
+    assert "error: the helper is not installed\nhint: make install" in out
+
+
+def test_check_finds_the_tun_device_closed_or_gone(bare_lab: Lab, in_lab: Command) -> None:
+    assert "tun" not in findings(in_lab)
+    bare_lab.run(["chmod", "0600", "/dev/net/tun"]).check()
+    (finding,) = findings(in_lab)["tun"]
+    assert finding["fix"].startswith("chmod 0666 /dev/net/tun")
+    bare_lab.run(["sh", "-c", finding["fix"].split("   ")[0]]).check()
+    assert "tun" not in findings(in_lab)
+
+
+def test_check_finds_a_missing_way_out_and_an_overlap(bare_lab: Lab, in_lab: Command) -> None:
+    bare_lab.write("/run/vm.toml", '[guest.web]\nkernel = "vmlinuz"\n')
+    assert "uplink" not in findings(in_lab, "vm.toml")
+    bare_lab.run(["ip", "address", "add", "192.168.7.77/24", "dev", "eth0"]).check()
+    bare_lab.run(["ip", "route", "del", "default"]).check()
+    found = findings(in_lab, "vm.toml")
+    assert "no interface carries a default route" in found["uplink"][0]["what"]
+    assert "192.168.7.0/30 overlaps with 192.168.7.0/24 (eth0)" in found["subnet"][0]["what"]
+    assert 'subnet = "192.168.8.0/24"' in found["subnet"][0]["fix"]
+    assert "vmlinuz, of guest web, is missing" in found["files"][0]["what"]
+
+
+WALLS = {
+    "policy": "nft 'table inet wall { chain forward { type filter hook forward priority 0;"
+    " policy drop; ct state established accept; }; }'",
+    "last rule": "nft 'table inet wall { chain f { type filter hook forward priority 0;"
+    " ct state established accept; counter reject with icmpx admin-prohibited; }; }'",
+    "iptables": "iptables-nft -P FORWARD DROP",
+    "docker": "iptables-nft -P FORWARD DROP; iptables-nft -N DOCKER-USER;"
+    " iptables-nft -A FORWARD -j DOCKER-USER; iptables-nft -A DOCKER-USER -j RETURN",
+}
+
+
+@pytest.mark.parametrize("wall", WALLS)
+def test_what_check_says_of_a_firewall_opens_it(
+    wall: str, bare_lab: Lab, in_lab: Command, requires: Callable[..., None]
+) -> None:
+    requires("nft", *(["iptables-nft"] if "iptables" in WALLS[wall] else []))
+    assert "firewall" not in findings(in_lab, user="root")
+    bare_lab.run(["sh", "-ec", WALLS[wall]]).check()
+    (finding,) = findings(in_lab, user="root")["firewall"]
+    assert finding["level"] == "error"
+    fix = finding["fix"].split("   ")[0].replace("iptables ", "iptables-nft ")
+    bare_lab.run(["sh", "-ec", fix]).check()
+    assert "firewall" not in findings(in_lab, user="root")
+
+
+def test_a_firewall_that_lets_guests_through_is_not_complained_of(
+    bare_lab: Lab, in_lab: Command
+) -> None:
+    bare_lab.run(["nft", "table inet wall { chain forward { type filter hook forward priority 0;"
+                  " tcp dport 25 drop; counter; }; chain i { type filter hook input priority 0;"
+                  " policy drop; }; }"]).check()  # fmt: skip
+    assert "firewall" not in findings(in_lab, user="root")

@@ -1,0 +1,272 @@
+"""The scripts as programs: linted, and run by every shell that may be /bin/sh.
+
+Each is run as it was rendered, but for two lines: PATH, so that stand-ins are found in place of
+qemu and the helper, and /dev/kvm, so that the machine's own does not matter.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tapdraft.generator import qemu
+from tapdraft.generator.description import load
+from tapdraft.generator.machines import MACHINES
+from tapdraft.generator.shell import PATH, quote
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT / "tests/golden"
+SCRIPTS = sorted(str(path) for path in GOLDEN.glob("*/*/*/*"))
+QEMU = sorted(GOLDEN.glob("*/*/*/qemu"))
+SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
+USUAL = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+FAKE_QEMU = """#!/bin/sh
+case " $* " in *accel=kvm\\ -cpu\\ host\\ -m\\ 16M*) exec "$KVM_PROOF" ;; esac
+printf '%s\\0' "${0##*/}" "$@" > "$WRITTEN"
+"""
+
+
+def test_there_are_scripts_to_look_at() -> None:
+    assert len(SCRIPTS) > 30
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_shell_can_read_every_script(shell: str, requires: Callable[..., None]) -> None:
+    requires(SHELLS[shell][0])
+    for script in SCRIPTS:
+        done = subprocess.run([*SHELLS[shell], "-n", script], capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b""), script
+
+
+def test_shellcheck_has_nothing_to_say(requires: Callable[..., None]) -> None:
+    requires("shellcheck")
+    done = subprocess.run(["shellcheck", "-s", "sh", "-x", *SCRIPTS], capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert not [script for script in SCRIPTS if "shellcheck disable" in Path(script).read_text()]
+
+
+def test_checkbashisms_has_nothing_to_say(requires: Callable[..., None]) -> None:
+    requires("checkbashisms")
+    done = subprocess.run(["checkbashisms", "-p", *SCRIPTS], capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_script_stops_at_an_error_and_fixes_its_path() -> None:
+    for script in SCRIPTS:
+        lines = Path(script).read_text().splitlines()
+        assert lines[0] == "#!/bin/sh"
+        at = lines.index("set -eu")
+        assert lines[at + 1 : at + 3] == [f"PATH={PATH}", "export PATH"]
+        assert all(line.startswith("#") for line in lines[:at])
+
+
+def staged(script: Path, folder: Path) -> Path:
+    """A copy of the script that finds programs in folder/bin first, and folder/kvm."""
+    programs = quote(f"{folder}/bin:{USUAL}")
+    text = script.read_text().replace(f"\nPATH={PATH}\n", f"\nPATH={programs}\n")
+    copy = folder / script.name
+    copy.write_text(text.replace("/dev/kvm", quote(f"{folder}/kvm")))
+    copy.chmod(0o755)
+    return copy
+
+
+def program(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("kvm", ["missing", "works", "fails"])
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("script", QEMU, ids=lambda p: "-".join(p.parts[-4:-1]))
+def test_qemu_gets_every_argument_as_the_description_has_it(
+    script: Path, shell: str, kvm: str, tmp_path: Path, requires: Callable[..., None]
+) -> None:
+    requires(SHELLS[shell][0])
+    scenario, how, name = script.parts[-4:-1]
+    description = load(str(GOLDEN / scenario / "description.toml"))
+    (guest,) = description.chosen([name])
+    if guest.accel != "auto" and kvm != "missing":
+        kvm = "missing"  # the script does not ask
+    # A comma is what qemu would take for the end of a value.
+    absolute = any(file.startswith("/") for file in guest.files)
+    folder = tmp_path / ("a,folder" if absolute else "a, 'folder' $HOME")
+    files = folder / "files"
+    for file in guest.files:
+        (files / file.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+        (files / file.lstrip("/")).write_text("")
+    machine = MACHINES[guest.machine]
+    program(folder / "bin" / machine.binary, FAKE_QEMU)
+    program(folder / "bin/tapdraft-helper", "#!/bin/sh\n")
+    if kvm != "missing":
+        (folder / "kvm").write_text("")
+    copy = staged(script, folder)
+    # The goldens' absolute files are below /srv, and not to be made on this machine.
+    copy.write_text(copy.read_text().replace("/srv/", f"{files}/srv/"))
+    subprocess.run(
+        [*SHELLS[shell], copy], check=True, capture_output=True,
+        env={"TAPDRAFT_FILES": str(files), "WRITTEN": str(tmp_path / "argv"),
+             "KVM_PROOF": "true" if kvm == "works" else "false"},
+    )  # fmt: skip
+    found = (tmp_path / "argv").read_text().replace(f"{files}/srv/", "/srv/").split("\0")[:-1]
+    accel, cpu = ("kvm", "host") if kvm == "works" else ("tcg", machine.cpu)
+    attach = how.partition("-")[2]
+    here = qemu.doubled(str(folder))
+    assert found == qemu.argv(guest, attach, accel=accel, cpu=cpu, here=here)
+
+
+def test_qemu_is_not_started_without_the_guests_files(tmp_path: Path) -> None:
+    program(tmp_path / "bin/qemu-system-x86_64", "#!/bin/sh\necho started\n")
+    copy = staged(GOLDEN / "plain/helper-run/web/qemu", tmp_path)
+    done = subprocess.run([copy], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "error: no file vmlinuz can be read here\nhint: start this in the" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("how", ["helper-run", "helper-helper", "helper-hooks"])
+def test_a_script_that_needs_the_helper_says_so(how: str, tmp_path: Path) -> None:
+    script = GOLDEN / "plain" / how / "web" / ("qemu" if how == "helper-helper" else "ifup")
+    done = subprocess.run([staged(script, tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "tapdraft-helper is not here" in done.stderr
+
+
+class Run:
+    """A `run` whose ifup, ifdown and qemu are stand-ins that write down when they ran."""
+
+    def __init__(self, folder: Path, how: str, shell: str) -> None:
+        self.folder = folder
+        self.log = folder / "log"
+        self.argv = [*SHELLS[shell], staged(GOLDEN / "plain" / how / "web/run", folder)]
+        os.mkfifo(folder / "ready")
+        self.program("ifup", "")
+        self.program("ifdown", "")
+        self.program("qemu", "")
+
+    def program(self, name: str, then: str) -> None:
+        program(self.folder / name, f'#!/bin/sh\necho {name} >> "{self.log}"\n{then}\n')
+
+    def ran(self) -> list[str]:
+        return self.log.read_text().split() if self.log.exists() else []
+
+    def start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def until_qemu_is_there(self) -> None:
+        """Wait for the stand-in that was told to write to `ready`."""
+        (self.folder / "ready").read_text()
+
+
+@pytest.fixture(params=SHELLS)
+def run(request: pytest.FixtureRequest, tmp_path: Path, requires: Callable[..., None]) -> Run:
+    requires(SHELLS[request.param][0])
+    return Run(tmp_path, "helper-run", request.param)
+
+
+def test_run_is_ifup_qemu_ifdown_and_ends_as_qemu_does(run: Run) -> None:
+    run.program("qemu", "exit 7")
+    assert run.start().wait(20) == 7
+    assert run.ran() == ["ifup", "qemu", "ifdown"]
+
+
+def test_run_ends_well_if_all_do(run: Run) -> None:
+    assert run.start().wait(20) == 0
+
+
+def test_an_ifup_that_fails_ends_run_and_nothing_is_taken_down(run: Run) -> None:
+    run.program("ifup", "exit 3")
+    assert run.start().wait(20) == 3
+    assert run.ran() == ["ifup"]
+
+
+def test_an_ifdown_that_fails_is_told_unless_qemu_failed_first(run: Run) -> None:
+    run.program("ifdown", "exit 3")
+    assert run.start().wait(20) == 1
+    run.program("qemu", "exit 7")
+    assert run.start().wait(20) == 7
+
+
+def test_the_guests_console_is_runs_own_input(run: Run) -> None:
+    run.program("qemu", "cat")
+    out, _ = run.start().communicate(b"typed\n", 20)
+    assert out == b"typed\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_reaches_qemu_and_ifdown_follows(run: Run, number: signal.Signals) -> None:
+    run.program("qemu", f"trap 'exit 5' TERM\n: > '{run.folder}/ready'\nread -r never")
+    process = run.start()
+    run.until_qemu_is_there()
+    process.send_signal(number)
+    assert process.wait(20) == 5
+    assert run.ran() == ["ifup", "qemu", "ifdown"]
+
+
+def test_a_killed_qemu_leaves_no_tap(run: Run) -> None:
+    run.program("qemu", "kill -KILL $$")
+    assert run.start().wait(20) == 128 + signal.SIGKILL
+    assert run.ran() == ["ifup", "qemu", "ifdown"]
+
+
+def test_a_signal_during_ifup_takes_down_what_it_made(run: Run) -> None:
+    run.program("ifup", f": > '{run.folder}/ready'\nread -r go")
+    process = run.start()
+    run.until_qemu_is_there()
+    process.send_signal(signal.SIGTERM)
+    assert process.stdin is not None
+    process.stdin.write(b"\n")
+    process.stdin.flush()
+    assert process.wait(20) == 128 + signal.SIGTERM
+    assert run.ran() == ["ifup", "ifdown"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_ifdown_works_with_nobody_reading_what_it_says(
+    shell: str, tmp_path: Path, requires: Callable[..., None]
+) -> None:
+    """`run 2>&1 | head` must not keep the tap."""
+    requires(SHELLS[shell][0])
+    done = tmp_path / "done"
+    program(tmp_path / "bin/tapdraft-helper", f"#!/bin/sh\necho \"$@\" > '{done}'\n")
+    script = staged(GOLDEN / "plain/helper-run/web/ifdown", tmp_path)
+    reader, writer = os.pipe()
+    os.close(reader)
+    subprocess.run([*SHELLS[shell], script], stderr=writer, check=False)
+    os.close(writer)
+    assert done.read_text() == "down web\n"
+
+
+def test_with_attach_helper_qemu_alone_makes_the_tap(
+    tmp_path: Path, requires: Callable[..., None]
+) -> None:
+    requires("dash")
+    run = Run(tmp_path, "helper-helper", "dash")
+    assert run.start().wait(20) == 0
+    assert run.ran() == ["qemu", "ifdown"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_helper_script_asks_for_just_its_request(
+    shell: str, tmp_path: Path, requires: Callable[..., None]
+) -> None:
+    requires(SHELLS[shell][0])
+    program(tmp_path / "bin/tapdraft-helper", '#!/bin/sh\nprintf "%s\\n" "$@"\nexit 3\n')
+    script = staged(GOLDEN / "routed/helper-run/far/ifup", tmp_path)
+    done = subprocess.run([*SHELLS[shell], script], capture_output=True, text=True, check=False)
+    words = (
+        "up far 192.168.7.65/32 192.168.7.100 routed host=open uplink=eth0 uplink=wg0.7 "
+        "mtu=9000 queues=4"
+    )
+    assert done.stdout.split("\n")[:-1] == words.split()
+    assert done.returncode == 3
+    assert f"[#] tapdraft-helper {words}\n" in done.stderr
