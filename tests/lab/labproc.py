@@ -102,8 +102,9 @@ class Process:
             self.popen.kill()
         self.popen.wait()
         self._reader.join(1)
-        if not self._reader.is_alive():
+        if not self._reader.is_alive() and self._master >= 0:
             os.close(self._master)
+            self._master = -1
 
 
 class Guest(Process):
