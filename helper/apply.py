@@ -54,9 +54,11 @@ def is_up(state: State, request: Request, uid: int) -> bool:
     tap = state.taps.get(request.tap)
     if tap is None or tap.uid != uid:
         raise InTheWay(f"{request.tap} is not yours", "choose another name for the guest")
+    hint = f"take it down first: tapdraft-helper down {request.name}"
+    if state.table is None:  # nothing keeps its guest from the host and the other guests
+        raise InTheWay(f"{request.tap} is there, but somebody has removed its ruleset", hint)
     if not state.same(tap, request):
-        what = f"{request.tap} is there with other words"
-        raise InTheWay(what, f"take it down first: tapdraft-helper down {request.name}")
+        raise InTheWay(f"{request.tap} is there with other words", hint)
     return True
 
 

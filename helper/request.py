@@ -107,6 +107,8 @@ def parse(line: str) -> Request:
             "requests are made of a-z 0-9 . : / = _ - and single spaces",
         )
     words = line.split(" ")
+    if words == [""]:
+        raise BadRequest("there is no request", "tapdraft-helper --help tells what there is")
     if "" in words:
         raise BadRequest("words of a request are separated by single spaces")
     if words[0] == "up":

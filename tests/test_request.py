@@ -52,7 +52,7 @@ def test_a_guest_outside_the_hosts_prefix_is_reached_by_a_route() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("", "single spaces"),
+        ("", "no request"),
         ("up", "needs a name"),
         ("up  web 10.0.0.1/30 10.0.0.2", "single spaces"),
         (" up web 10.0.0.1/30 10.0.0.2", "single spaces"),
