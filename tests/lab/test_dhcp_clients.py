@@ -170,3 +170,22 @@ def test_a_lease_from_another_network_is_refused_and_the_right_address_taken(
     again.expect("DHCPNAK")
     again.expect(CLIENTS["dhclient"].done)
     assert wired.address() == f"{GUEST}/30"
+
+
+def test_a_real_guest_leases_and_renews_through_its_network_card(wired: Wired) -> None:
+    """Its kernel leaves the checksum of what udhcpc renews with to the card, half done."""
+    wired.pump.signal(signal.SIGKILL)
+    wired.pump.wait()
+    responder = wired.respond("--mac=52:54:00:12:34:56", *TOLD)
+    guest = wired.lab.qemu("td-web", "tapdraft.dhcp=1", user="root")
+    guest.expect(r"guest: address 192\.168\.7\.2 netmask 255\.255\.255\.252 gateway 192\.168\.7\.1")
+    guest.expect("guest: hostname web dns 198.51.100.1")
+    guest.expect("guest: lease 43200 from 192.168.7.1 mtu 1400 domain lab.example")
+    guest.expect("guest: dhcp ok")
+    responder.expect(r"leased \(selecting\)$")
+    guest.expect("guest: ready")
+    guest.type("udhcpc -i eth0 -s /bin/lease -f &")
+    guest.expect("guest: address")
+    guest.type("kill -USR1 $!")
+    responder.expect(r"leased \(renewing\)$")
+    guest.poweroff()
