@@ -127,6 +127,6 @@ def reply(request: Request, options: Iterable[tuple[int, bytes]], *, client: IPv
         NOBODY.packed, NOBODY.packed, request.hardware, b"", b"", _COOKIE)  # fmt: skip
     for code, value in options:
         option = bytes((code, len(value))) + value
-        if len(packet) + len(option) < min(request.room, LARGEST):
+        if len(packet) + len(option) < request.room:
             packet += option
     return (packet + bytes((END,))).ljust(SMALLEST, b"\0")
