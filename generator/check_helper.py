@@ -133,7 +133,7 @@ def _status() -> dict[str, str]:
 
 
 def _mount(path: Path) -> str:
-    """The mount point that holds a file, bind mounts too: the fifth field of proc(5)'s mountinfo."""
+    """The mount point that holds a file, also of a bind mount: see mountinfo in proc(5)."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
         points = {line.split()[4].replace("\\040", " ") for line in file}
     return next((str(folder) for folder in path.parents if str(folder) in points), "/")
