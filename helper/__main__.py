@@ -72,7 +72,8 @@ def _act(options: Options, caller: Caller) -> int:
         )
     status = f"hardening {os.environ.get('TAPDRAFT_HARDENING', 'none')}"
     version = f"tapdraft-helper {__version__}"
-    print({"--status": status, "--version": version, "--help": __doc__}[options.action])
+    caps.drop()
+    _say(1, {"--status": status, "--version": version, "--help": str(__doc__)}[options.action])
     return 0
 
 
@@ -139,10 +140,12 @@ def _apply(requests: list[Request], options: Options, caller: Caller) -> int:
         for request in requests:
             caller.log("result=failed", request.line(), str(error))
         raise
+    finally:
+        kernel.close()  # whoever does not read the last line cannot hold the lock with that
     for request, words in zip(requests, said, strict=True):
         caller.log("result=done", request.line(), words)
     caps.drop()
-    print("\n".join(said))
+    _say(1, *said)
     return 0
 
 
@@ -188,7 +191,8 @@ def _send(channel: int, tap: int) -> None:
     if (qemu.family, qemu.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
         raise OSError(f"descriptor {channel} is not a Unix stream socket")
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("=i", tap))
-    qemu.sendmsg([b"\0"], [rights])
+    # Who does not receive, or is gone, must neither hold the lock nor end this before it is undone.
+    qemu.sendmsg([b"\0"], [rights], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
 def _down(requests: list[Request], caller: Caller, work: Work) -> list[str]:
@@ -205,9 +209,18 @@ def _down(requests: list[Request], caller: Caller, work: Work) -> list[str]:
 
 
 def _complain(error: HelperError) -> int:
-    print(f"error: {error}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n",
-          file=sys.stderr)  # fmt: skip
+    with suppress(HelperError, OSError):
+        caps.drop()
+    _say(2, f"error: {error}", *([f"hint: {error.hint}"] if error.hint else []))
     return error.status
+
+
+def _say(descriptor: int, *lines: str) -> None:
+    """Write the last lines, if they can be: some of what a caller can leave open takes nothing."""
+    data = "".join(f"{line}\n" for line in lines).encode()
+    with suppress(OSError):
+        while data and (written := os.write(descriptor, data)):
+            data = data[written:]
 
 
 def run() -> None:

@@ -141,6 +141,11 @@ class Kernel:
                 raise InTheWay(what, f"look for port {LOCK_PORT} in /proc/net/netlink")
             time.sleep(0.005)
 
+    def close(self) -> None:
+        """Let go of the lock."""
+        self._route.close()
+        self._nft.close()
+
     # What is there
 
     def links(self) -> list[Link]:
