@@ -158,7 +158,8 @@ def test_what_is_no_message_is_malformed_and_nothing_else() -> None:
 @settings(max_examples=30)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=3000))
 def test_a_flood_fills_no_log(pauses: list[float]) -> None:
-    now, lines = 0.0, []
+    now = 0.0
+    lines: list[str] = []
     log = Limited(lines.append, lambda: now)
     for pause in pauses:
         now += pause
@@ -168,7 +169,8 @@ def test_a_flood_fills_no_log(pauses: list[float]) -> None:
 
 
 def test_what_was_left_out_of_the_log_is_counted() -> None:
-    now, lines = 0.0, []
+    now = 0.0
+    lines: list[str] = []
     log = Limited(lines.append, lambda: now)
     for _ in range(BURST + 7):
         log("again")

@@ -211,7 +211,9 @@ def test_it_ends_with_its_tap(wired: Wired) -> None:
 
 def test_a_tap_of_the_same_name_is_not_its_tap(wired: Wired) -> None:
     responder = wired.respond()
+    responder.signal(signal.SIGSTOP)  # so that it does not see the name missing in between
     wired.lab.run(["sh", "-c", "ip link delete td-web; ip tuntap add td-web mode tap"]).check()
+    responder.signal(signal.SIGCONT)
     assert responder.wait() == 0
 
 
