@@ -284,8 +284,8 @@ def test_every_policy_in_the_manuals_is_accepted(monkeypatch: pytest.MonkeyPatch
 
 def test_every_request_in_the_manuals_is_accepted() -> None:
     text = "\n".join(text for name in PAGES for text in displays(name))
-    found = re.findall(r"^(?:.*tapdraft-helper |request=')?(?:--[a-z-]+ )?((?:up|down) [a-z][^'\n]*)",
-                       text, re.M)  # fmt: skip
+    before = r"(?:.*tapdraft-helper |request=')?(?:--[a-z-]+ )?"
+    found = re.findall(rf"^{before}((?:up|down) [a-z][^'\n]*)", text, re.M)
     assert len(found) == 9
     for line in found:
         request.parse(line)
