@@ -12,7 +12,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tapdraft.generator import addressing, cli, description, qemu, render, values
+from tapdraft.generator import (
+    addressing, cli, description, finding, listing, qemu, render, values,
+)  # fmt: skip
 from tapdraft.generator.machines import MACHINES
 from tapdraft.helper import __main__ as helper
 from tapdraft.helper import caller, commands, errors, netlink, plan, policy, request, ruleset
@@ -20,6 +22,7 @@ from tapdraft.helper import caller, commands, errors, netlink, plan, policy, req
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("tapdraft.1", "tapdraft.toml.5", "tapdraft-policy.conf.5", "tapdraft-helper.8")
 REQUEST = "up web 192.168.7.1/30 192.168.7.2 nat forward=tcp:8080:80"
+ANEW = "python3 man/refresh.py writes it anew"
 ROUTED = "up far 192.168.7.5/32 192.168.7.9"
 
 
@@ -150,6 +153,12 @@ def test_each_variable_that_scripts_read_is_documented() -> None:
     templates = "".join(path.read_text("utf-8") for path in (ROOT / "templates").glob("*.j2"))
     read = set(re.findall(r"\bTAPDRAFT_[A-Z]+\b", templates))
     assert read == {v for v in items(section("tapdraft.1", "ENVIRONMENT"), "Ev") if "TAP" in v}
+
+
+def test_what_programs_read_is_documented() -> None:
+    json = items(section("tapdraft.1", "OPTIONS"), "Fl")["-json"]
+    documented = re.findall(r"^\.It Va (\w+)", json, re.M)
+    assert tuple(documented) == listing.Row._fields + finding.Finding._fields
 
 
 def test_each_option_of_the_helper_is_documented_and_no_other() -> None:
@@ -345,7 +354,7 @@ def test_the_manual_as_text_is_that_of_the_manual(
 ) -> None:
     requires("mandoc")
     text = (ROOT / "man/text" / f"{name}.txt").read_text("utf-8")
-    assert text == refresh.as_text(ROOT / "man" / name)
+    assert text == refresh.as_text(ROOT / "man" / name), ANEW
 
 
 def test_the_readme_shows_the_scripts_as_they_are_rendered(refresh: ModuleType) -> None:
@@ -353,7 +362,7 @@ def test_the_readme_shows_the_scripts_as_they_are_rendered(refresh: ModuleType) 
     assert set(refresh.blocks(readme)) == {
         "net.toml", "web/ifup", "web/ifdown", "web/qemu", "web/run",
     }  # fmt: skip
-    assert refresh.with_scripts(readme) == readme
+    assert refresh.with_scripts(readme) == readme, ANEW
 
 
 @pytest.mark.parametrize("name", ["README.md", "SECURITY.md"])
