@@ -21,26 +21,27 @@ CANNOT_CHECK, USAGE, IN_THE_WAY = 1, 2, 4
 
 # Runs inside, where the helper would. Each attempt is one thing that hostile code would like to do.
 STUB = '''
-import json, mmap, os, resource, signal, socket, sys
+import ctypes, errno, fcntl, json, mmap, os, prctl, resource, signal, socket, sys
 
 def attempt(action):
     try:
         return repr(action())
     except OSError as error:
-        return type(error).__name__
+        return errno.errorcode[error.errno]
 
-def system_call(name, *arguments):
-    import ctypes
-    if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) == -1:
+def call(name, *arguments):
+    library = ctypes.CDLL(None, use_errno=True)
+    if getattr(library, name)(*arguments) == -1:
         raise OSError(ctypes.get_errno(), name)
+
+def make_executable():
+    memory = mmap.mmap(-1, 4096, prot=3)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    call("mprotect", ctypes.c_void_p(address), 4096, 7)
 
 def status():
     with open("/proc/self/status") as lines:
         return dict(line.rstrip().split(":\\t", 1) for line in lines)
-
-def at_secure():
-    import ctypes
-    return ctypes.CDLL(None).getauxval(23)
 
 def seen(argv):
     fds = {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
@@ -49,39 +50,51 @@ def seen(argv):
         "argv": argv[1:], "environ": {k.decode(): v.decode() for k, v in os.environb.items()},
         "path": sys.path, "modules": sorted(sys.modules), "status": status(), "fds": fds,
         "isolated": sys.flags.isolated, "no_site": sys.flags.no_site, "cwd": os.getcwd(),
-        "umask": os.umask(0), "secure": at_secure(), "encoding": sys.stdout.encoding,
+        "umask": os.umask(0), "encoding": sys.stdout.encoding,
+        "secure": ctypes.CDLL(None).getauxval(23), "dumpable": prctl.get_dumpable(),
         "timers": [signal.getitimer(which) for which in range(3)],
         "core": resource.getrlimit(resource.RLIMIT_CORE),
     }
 
+# What each is refused with tells by whom: EPERM by the system call filter, EACCES by Landlock.
 def tried():
-    import prctl
     prctl.cap_effective.net_admin = True
-    return {
+    return {"allowed": {
+        "sysctl": attempt(lambda: os.close(os.open(
+            "/proc/sys/net/ipv4/conf/lo/forwarding", os.O_RDWR))),
+        "netlink": attempt(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12).close()),
+        "users": attempt(lambda: __import__("pwd").getpwuid(0).pw_name),
+    }, "EPERM": {
         "fork": attempt(os.fork),
         "spawn": attempt(lambda: os.posix_spawn("/bin/true", ["true"], {})),
         "exec": attempt(lambda: os.execv("/bin/true", ["true"])),
-        "signal": attempt(lambda: os.kill(os.getppid(), 0)),
+        "signal": attempt(lambda: os.kill(os.getpid(), 0)),
+        "trace": attempt(lambda: call("ptrace", 0, 0, 0, 0)),
         "dumpable": attempt(lambda: prctl.set_dumpable(1)),
         "death signal": attempt(lambda: prctl.set_pdeathsig(9)),
-        "trace": attempt(lambda: system_call("ptrace", 16, os.getppid(), 0, 0)),
-        "namespace": attempt(lambda: system_call("unshare", 0x10000000)),
-        "mount": attempt(lambda: system_call("mount", 0, b"/tmp", b"tmpfs", 0, 0)),
-        "read a file of others": attempt(lambda: open("/etc/hostname")),
-        "read a home": attempt(lambda: os.listdir("/home/alice")),
-        "write a file": attempt(lambda: open("/tmp/planted", "w")),
-        "write another sysctl": attempt(lambda: open("/proc/sys/net/ipv4/ip_forward", "w")),
-        "remove a file": attempt(lambda: os.unlink("/tmp/anything")),
+        "namespace": attempt(lambda: call("unshare", 0x10000000)),
+        "mount": attempt(lambda: call("mount", 0, b"/tmp", b"tmpfs", 0, 0)),
+        "keyring": attempt(lambda: call("syscall", 250, 0, -4, 0)),
+        "ring": attempt(lambda: call("syscall", 425, 1, 0)),
+        "memory file": attempt(lambda: os.memfd_create("planted")),
+        "remove": attempt(lambda: os.unlink("/tmp/anything")),
+        "mode": attempt(lambda: os.chmod("/tmp", 0o777)),
+        "limit of another": attempt(lambda: resource.prlimit(os.getpid(), resource.RLIMIT_CPU)),
+        "terminal": attempt(lambda: fcntl.ioctl(0, 0x5412, b"x")),
         "writable code": attempt(lambda: mmap.mmap(-1, 4096, prot=7)),
+        "code of data": attempt(make_executable),
         "internet": attempt(lambda: socket.socket(socket.AF_INET)),
-        "raw socket": attempt(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)),
-        "other netlink": attempt(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15)),
-        "allowed sysctl": attempt(lambda: os.close(os.open(
-            "/proc/sys/net/ipv4/conf/lo/forwarding", os.O_RDWR))),
-        "allowed netlink": attempt(lambda: socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW, 12).close()),
-        "users": attempt(lambda: __import__("pwd").getpwuid(0).pw_name),
-    }
+        "datagram": attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)),
+        "packet": attempt(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)),
+        "uevent": attempt(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15)),
+    }, "EACCES": {
+        "host name": attempt(lambda: open("/etc/hostname")),
+        "home": attempt(lambda: os.listdir("/home/alice")),
+        "temporary": attempt(lambda: open("/tmp/planted", "w")),
+        "forwarding": attempt(lambda: open("/proc/sys/net/ipv4/ip_forward", "w")),
+        "others": attempt(lambda: open(f"/proc/{os.getppid()}/status")),
+        "null": attempt(lambda: open("/dev/null", "w")),
+    }}
 
 def main(argv):
     if argv[1:2] == ["nothing"]:
@@ -89,6 +102,8 @@ def main(argv):
         os._exit(any(os.readlink(f"/proc/self/fd/{fd}") not in ("/dev/null", "/dev/full")
                      for fd in argv[2:]))
     if argv[1:] == ["wait"]:
+        # Without a capability nothing else keeps the user's other processes out.
+        prctl.cap_permitted.limit()
         print("waiting", flush=True)
         return 0 if sys.stdin.readline() else 1
     print(json.dumps(tried() if argv[1:] == ["attempt"] else seen(argv)))
@@ -177,7 +192,7 @@ def test_it_is_built_with_what_hinders_exploits(stubbed: Site, requires: Any) ->
 def test_arguments_that_no_request_needs_are_refused(
         stubbed: Site, launcher: str, words: tuple[str, ...]) -> None:
     result = stubbed.run([f"{PREFIX}/{launcher}", *words], user="alice")
-    refused(result, USAGE, "argument" if "--fd=" not in words[0] else "--fd=")
+    refused(result, USAGE, "argument" if "--fd=" not in words[0] else "--fd= is not one descriptor")
     assert not [word for word in words if word in result.stderr and word not in ("word", "--fd=")]
 
 
@@ -231,6 +246,11 @@ def test_root_is_told_how_to_run_the_python_side(stubbed: Site) -> None:
     assert f"PYTHONPATH={PREFIX}/lib/tapdraft" in result.stderr
 
 
+def test_root_who_gave_up_being_special_is_refused_too(stubbed: Site) -> None:
+    before = ("setpriv", "--securebits=+noroot", "--inh-caps=-all", "--")
+    refused(start(stubbed, before=before, user="root"), IN_THE_WAY, "already holds")
+
+
 @pytest.fixture
 def copy(stubbed: Site) -> Iterator[str]:
     """A copy of the launcher, without any capability."""
@@ -276,7 +296,7 @@ def test_a_nosuid_mount_is_named(stubbed: Site, copy: str) -> None:
 def test_it_cannot_be_looked_into_by_its_own_user(stubbed: Site, requires: Any) -> None:
     requires("strace")
     answer = found(start(stubbed))
-    assert answer["secure"] == 1
+    assert (answer["secure"], answer["dumpable"]) == (1, False)
     script = f"""coproc {LAUNCHER} wait; read -ru "${{COPROC[0]}}"
         cat "/proc/$COPROC_PID/environ" "/proc/$COPROC_PID/mem"; strace -p "$COPROC_PID"
         echo >&"${{COPROC[1]}}"; wait "$COPROC_PID" && echo ended"""
@@ -452,11 +472,11 @@ def test_files_that_others_could_change_are_refused(stubbed: Site, path: str, sp
 
 
 @pytest.mark.parametrize("plant", [
-    "ln -s /home/alice/evil/json.py", "mkfifo", "install -D -m 644 -o alice /dev/null",
+    "ln -s /usr/lib/python3.11/json/__init__.py", "mkfifo", "install -D -m 644 -o alice /dev/null",
     "install -d -m 700 -o alice",
 ])
 def test_files_added_to_the_helper_must_be_plain_and_root_s(
-        stubbed: Site, hostile: str, plant: str) -> None:
+        stubbed: Site, plant: str) -> None:
     extra = f"{HELPER}/extra"
     stubbed.run([*plant.split(), extra]).check()
     try:
@@ -489,10 +509,22 @@ def test_missing_files_are_named(stubbed: Site) -> None:
 
 
 def test_hostile_code_inside_can_do_nothing_but_the_helper_s_work(stubbed: Site) -> None:
-    allowed = {"allowed sysctl": "None", "allowed netlink": "None", "users": "'root'"}
     outcome = found(start(stubbed, "attempt"))
-    assert {name: outcome.pop(name) for name in allowed} == allowed
-    assert set(outcome.values()) == {"PermissionError"}, outcome
+    assert outcome.pop("allowed") == {"sysctl": "None", "netlink": "None", "users": "'root'"}
+    for error, attempts in outcome.items():
+        assert set(attempts.values()) == {error}, attempts
+
+
+def test_nothing_outside_the_stated_folders_is_looked_at(stubbed: Site, requires: Any) -> None:
+    requires("strace")
+    trace = ["strace", "-f", "-o", "/tmp/trace", "-e", "trace=%file,landlock_restrict_self"]
+    found(start(stubbed, before=(*trace, *become_alice(), "env"), user="root"))
+    calls = stubbed.path("/tmp/trace").read_text().partition("landlock_restrict_self(")[2]
+    paths = set(re.findall(r'^\d+ +(?!getcwd)\w+\((?:AT_FDCWD, )?"(.*?)"', calls, re.MULTILINE))
+    allowed = (*fixed("IMPORT_FOLDERS"), LAUNCHER, "/proc/self/", "/usr/share/zoneinfo/UTC",
+               "/usr/lib/", "/lib/", "/etc/ld.so.cache")
+    assert len(paths) > 50
+    assert sorted(path for path in paths if not path.startswith(allowed)) == []
 
 
 def test_the_confinement_is_on_and_final(stubbed: Site) -> None:
