@@ -36,7 +36,10 @@ class Reading:
             last = self.source.rstrip("\n").count("\n") + 1
             line, column = (int(match[1]), int(match[2])) if match and match[1] else (last, 1)
             what = _WHERE.sub("", str(error))
-            problem = Problem(line, column, 1, f"this is not TOML: {what}", "see https://toml.io")
+            hint = "see https://toml.io"
+            if what == "Invalid value":
+                hint = f"text has to be in quotes; {hint}"
+            problem = Problem(line, column, 1, f"this is not TOML: {what}", hint)
         raise BadDescription(self.file, self.source, [problem])
 
     def wrong(self, path: Path, what: str, hint: str = "", *, at_key: bool = False) -> None:
@@ -68,7 +71,8 @@ class Reading:
     def table(self, path: Path, table: Any, keys: Keys) -> dict[str, Any]:
         """The values of one table, by key."""
         if not isinstance(table, dict):
-            self.wrong(path, f"this is {named(table)}, not a table")
+            hint = f"keys of a guest stand below [guest.NAME], not [{path[0]}]"
+            self.wrong(path, f"this is {named(table)}, not a table", hint)
             return {}
         found = {}
         for key, value in table.items():

@@ -15,7 +15,6 @@ class Line(NamedTuple):
 
     line: str
     stdin: str
-    stdin_name: str
     test: str  # as an if's condition; "" where it always runs
 
 
@@ -56,7 +55,6 @@ def _line(command: Command) -> Line:
     return Line(
         join(marked(command.argv)),
         command.stdin,
-        "the table inet tapdraft" if command.stdin else "",
         f"! {test}" if command.unless else test,
     )
 

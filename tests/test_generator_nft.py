@@ -211,3 +211,31 @@ def test_failing_at_any_command_leaves_nothing(bare_lab: Lab, how: str) -> None:
         if not reached:
             break
     assert number > 15
+
+
+def test_a_guest_run_by_root_as_a_user_gets_out_and_leaves_nothing(bare_lab: Lab) -> None:
+    lab = bare_lab
+    lab.serve()
+    files = lab.site.guest()
+    put(lab, f"""
+[guest.web]
+kernel = "{files.kernel}"
+initrd = "{files.initrd}"
+append = "quiet tapdraft.get=http://{lab.web}/ tapdraft.http=80 tapdraft.end=poweroff"
+accel = "tcg"
+""")  # fmt: skip
+    before = lab.snapshot()
+    guest = lab.guest([f"{FOLDER}/web/run", "alice"], user="root")
+    guest.expect("guest: get .* ok", 60)
+    assert guest.wait(60) == 0
+    lab.assert_no_residue(before)
+
+
+def test_qemu_is_the_users_own_process_with_nothing_to_gain(bare_lab: Lab) -> None:
+    put(bare_lab, '[guest.web]\nkernel = "/dev/null"\naccel = "tcg"\n')
+    path = bare_lab.site.path(f"{FOLDER}/web/qemu")
+    path.write_text("#!/bin/sh\nid -un\nid -Gn\ngrep -E 'NoNewPrivs|CapEff' /proc/self/status\n")
+    done = bare_lab.run([f"{FOLDER}/web/run", "alice"]).check()
+    assert done.stdout.split() == [
+        "alice", "alice", "tapdraft", "CapEff:", "0000000000000000", "NoNewPrivs:", "1",
+    ]  # fmt: skip
