@@ -84,7 +84,9 @@ def test_answers_come_from_port_67_of_the_taps_address(wired: Wired) -> None:
 
 
 def test_answers_name_the_server_even_where_the_tap_has_another_address(wired: Wired) -> None:
-    wired.lab.run(["ip", "address", "add", "192.168.7.129/25", "dev", "td-web"]).check()
+    on_tap = ["dev", "td-web"]
+    wired.lab.run(["ip", "address", "add", "192.168.7.129/25", *on_tap]).check()
+    wired.lab.run(["ip", "route", "add", GUEST, "src", "192.168.7.129", *on_tap]).check()
     wired.respond()
     configure(wired)
     for destination in (EVERYBODY, f"{HOST}:67"):
