@@ -1,8 +1,6 @@
 """Checks of the helper: is it there, may it do its work, and may the caller ask for it?"""
 
-import grp
 import os
-import pwd
 import stat
 import struct
 import subprocess
@@ -13,7 +11,7 @@ from ..helper import policy as helper_policy
 from ..helper.caller import Caller
 from ..helper.errors import HelperError
 from . import ask, requests
-from .finding import Finding, Place, error, warning
+from .finding import Finding, Place, error, grant, group_of, user, warning
 from .listing import snapshot
 
 CAP_NET_ADMIN = 1 << 12
@@ -29,10 +27,9 @@ def installed(_: Place) -> Iterator[Finding]:
             "helper", "the helper serves ordinary users, not root", "run this as the user"
         )
     elif not os.access(path, os.X_OK):
-        group = _group(path.stat().st_gid)
         yield error(
-            "helper", f"{path} is for members of the group {group}",
-            f"usermod -aG {group} {_user()}   (as root; then log in anew)",
+            "helper", f"{path} is for members of the group {group_of(path)}",
+            f"{grant(path)}   (as root; then log in anew)",
         )  # fmt: skip
 
 
@@ -99,7 +96,7 @@ def policy(place: Place) -> Iterator[Finding]:
         sections = helper_policy.load()
         if not any(section.names(caller.uid, caller.gids) for section in sections):
             group = next((s.title for s in sections if s.title.startswith("group ")), "")
-            fix = f"usermod -aG {group[6:]} {_user()}" if group else f"add [user {_user()}] to it"
+            fix = f"usermod -aG {group[6:]} {user()}" if group else f"add [user {user()}] to it"
             yield error(
                 "policy", f"no section of {helper_policy.PATH} names you", f"{fix}   (as root)"
             )
@@ -137,17 +134,3 @@ def _mount(path: Path) -> str:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
         points = {line.split()[4].replace("\\040", " ") for line in file}
     return next((str(folder) for folder in path.parents if str(folder) in points), "/")
-
-
-def _group(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())

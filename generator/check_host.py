@@ -10,7 +10,7 @@ from ..helper.errors import HelperError
 from ..helper.request import Request
 from . import qemu as command
 from . import requests, shell
-from .finding import Finding, Place, error, warning
+from .finding import Finding, Place, error, grant, warning
 from .listing import snapshot
 from .machines import MACHINES
 
@@ -56,13 +56,13 @@ def kvm(place: Place) -> Iterator[Finding]:
     give = error if wanted else warning
     slower = f"guest {wanted[0]} wants it" if wanted else "guests run under TCG, slower"
     if not os.path.exists(KVM):
-        yield give("kvm", f"{KVM} is missing: {slower}", "modprobe kvm_intel || modprobe kvm_amd")
+        yield give("kvm", f"{KVM} is missing: {slower}", "modprobe kvm   (as root)")
     elif not os.access(KVM, os.R_OK | os.W_OK):
-        yield give("kvm", f"{KVM} is closed to you: {slower}", "usermod -aG kvm USER   (as root)")
+        yield give("kvm", f"{KVM} is closed to you: {slower}", f"{grant(KVM)}   (as root)")
     elif not _proved(host):
         yield give(
             "kvm", f"{KVM} is there, but nothing runs under it: {slower}",
-            "rmmod kvm_intel kvm_amd   (as root), or leave it: accel = \"tcg\"",
+            'accel = "tcg"   (in the description, which is what auto comes to here)',
         )  # fmt: skip
 
 

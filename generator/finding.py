@@ -1,5 +1,8 @@
 """What the checks work with and what they give."""
 
+import grp
+import os
+import pwd
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,3 +31,25 @@ def error(check: str, what: str, fix: str) -> Finding:
 
 def warning(check: str, what: str, fix: str) -> Finding:
     return Finding("warning", check, what, fix)
+
+
+def grant(path: str | Path) -> str:
+    """The command that lets this user have what the file's group has."""
+    return f"usermod -aG {group_of(path)} {user()}"
+
+
+def group_of(path: str | Path) -> str:
+    """The name of the group that a file belongs to."""
+    gid = os.stat(path).st_gid
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def user() -> str:
+    """The name of the one who asks."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
