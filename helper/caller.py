@@ -18,7 +18,8 @@ class Caller(NamedTuple):
         `request` is of the request's own few characters; `reason` may hold words of the policy's.
         """
         quoted = "".join(c for c in reason if c.isprintable()).replace('"', "'")
-        level = syslog.LOG_WARNING if what == "decision=refuse" else syslog.LOG_NOTICE
+        alarming = what in ("decision=refuse", "hardening=missing")
+        level = syslog.LOG_WARNING if alarming else syslog.LOG_NOTICE
         who = f"uid={self.uid} gid={self.gids[0]}"
         syslog.syslog(level, f'{what} {who} request="{request}" reason="{quoted}"')
 
@@ -26,4 +27,8 @@ class Caller(NamedTuple):
 def this_caller(holder: bool) -> Caller:
     """The one who started this process, who knows its socket to the log as well."""
     syslog.openlog("tapdraft-helper", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
-    return Caller(os.getuid(), (os.getgid(), *os.getgroups()), holder)
+    caller = Caller(os.getuid(), (os.getgid(), *os.getgroups()), holder)
+    hardening = os.environ.get("TAPDRAFT_HARDENING", "")  # from the launcher
+    if "none" in hardening:
+        caller.log("hardening=missing", "", hardening)
+    return caller

@@ -257,6 +257,8 @@ def test_the_log_has_the_documented_format(monkeypatch: pytest.MonkeyPatch) -> N
     who.log("decision=refuse", "", 'malformed: "x"\n')
     who.log("result=done", "down web", "td-web is down")
     who.log("result=failed", "down web", "")
+    monkeypatch.setenv("TAPDRAFT_HARDENING", "landlock=none seccomp=on")
+    caller.this_caller(holder=False)
     formats = [line for line in section("tapdraft-helper.8", "Log").splitlines()
                if "uid=UID" in line]  # fmt: skip
     patterns = [re.sub("UID|GID", "[0-9]+", line.replace("|", r"\b|[a-z]+=")) for line in formats]
@@ -265,8 +267,8 @@ def test_the_log_has_the_documented_format(monkeypatch: pytest.MonkeyPatch) -> N
         first, _, rest = line.partition(" ")
         assert any(first.partition("=")[0] in p and first.partition("=")[2] in p for p in patterns)
         assert any(re.fullmatch(pattern.partition(" ")[2], rest) for pattern in patterns), line
-        refusal = first == "decision=refuse"
-        assert level == (syslog.LOG_WARNING if refusal else syslog.LOG_NOTICE)
+        alarming = first in ("decision=refuse", "hardening=missing")
+        assert level == (syslog.LOG_WARNING if alarming else syslog.LOG_NOTICE)
     assert 'reason="malformed: \'x\'"' in logged[1][1]
 
 
