@@ -1,0 +1,156 @@
+"""What `make install` leaves behind, for real or with DESTDIR, and what `make uninstall` leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from labrun import Namespace, Result
+from labsite import ROOT, Site
+
+LAUNCHER = "/usr/local/libexec/tapdraft/tapdraft-helper"
+HELPERDIR = "/usr/local/lib/tapdraft"
+POLICY = "/etc/tapdraft/policy.conf"
+ORDINARY = "/home/alice/source"
+
+
+def contents(folder: Path) -> dict[str, tuple[int, str]]:
+    """Every file below, with its mode and the digest of its bytes."""
+    return {f"/{path.relative_to(folder)}": (
+                stat.S_IMODE(path.stat().st_mode), hashlib.sha256(path.read_bytes()).hexdigest())
+            for path in folder.rglob("*") if path.is_file()}
+
+
+def copy_source(site: Site, inside: str, owner: int = 0) -> None:
+    """A clean copy of the source, as somebody would unpack it."""
+    source = site.path(inside)
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(
+        ".git", "__pycache__", ".*_cache", ".hypothesis", "build", "dist", "out"))
+    for path in (source, *source.rglob("*")):
+        os.chown(path, owner, owner)
+
+
+@pytest.fixture(scope="session")
+def ordinary(bare_site: Site) -> tuple[Path, str]:
+    """What an ordinary user installed into a folder of theirs, and what make said."""
+    copy_source(bare_site, ORDINARY, owner=61001)
+    done = bare_site.run(["make", "-C", ORDINARY, "install", "DESTDIR=/home/alice/dest"],
+                         user="alice", env={"SOURCE_DATE_EPOCH": "1"}, limit=180).check()
+    return bare_site.path("/home/alice/dest"), done.stdout + done.stderr
+
+
+def test_an_ordinary_user_can_install_into_a_folder_of_theirs(ordinary: tuple[Path, str]) -> None:
+    folder, said = ordinary
+    assert "left to the packager" in said
+    assert f"setcap cap_net_admin=p {LAUNCHER}" in said
+    files = contents(folder)
+    assert files[LAUNCHER][0] == 0o750
+    assert (folder / POLICY[1:]).read_text() == (ROOT / "packaging/policy.conf").read_text()
+
+
+def test_nothing_is_setuid_or_open_to_writing(ordinary: tuple[Path, str]) -> None:
+    modes = {name: mode for name, (mode, _) in contents(ordinary[0]).items()}
+    assert {name for name, mode in modes.items() if mode & 0o6022} == set()
+    programs = {name for name, mode in modes.items() if mode & 0o111}
+    assert programs == {LAUNCHER, "/usr/local/bin/tapdraft"}
+
+
+def test_the_privileged_folder_holds_the_helper_and_nothing_else(
+        ordinary: tuple[Path, str]) -> None:
+    names = {name for name in contents(ordinary[0]) if name.startswith(f"{HELPERDIR}/")}
+    folder = f"{HELPERDIR}/tapdraft/helper"
+    sources = {f"{folder}/{path.name}" for path in (ROOT / "helper").iterdir()
+               if path.suffix in (".py", ".nft")}
+    compiled = {re.sub(r"(\w+)\.py$", r"__pycache__/\1.cpython-311.pyc", name)
+                for name in sources if name.endswith(".py")}
+    assert names == sources | compiled
+
+
+def test_bytecode_is_taken_as_it_is_and_says_nothing_of_the_build(
+        ordinary: tuple[Path, str]) -> None:
+    compiled = list(ordinary[0].rglob("*.pyc"))
+    assert len(compiled) > 20
+    for path in compiled:
+        data = path.read_bytes()
+        assert data[4:8] == b"\1\0\0\0"  # PEP 552: by the source's hash, not looked at when run
+        assert b"/home/alice" not in data
+
+
+def test_two_builds_anywhere_anytime_by_anybody_give_the_same_bytes(
+        bare_site: Site, ordinary: tuple[Path, str]) -> None:
+    copy_source(bare_site, "/var/tmp/elsewhere")
+    for path in bare_site.path("/var/tmp/elsewhere").rglob("*"):
+        os.utime(path, (1, 1))
+    bare_site.run(["make", "-C", "/var/tmp/elsewhere", "install", "BUILD=b",
+                   "DESTDIR=/var/tmp/dest"], limit=180,
+                  env={"SOURCE_DATE_EPOCH": "2", "TZ": "Asia/Tokyo", "LC_ALL": "C"}).check()
+    assert contents(bare_site.path("/var/tmp/dest")) == contents(ordinary[0])
+
+
+def test_exactly_one_file_has_exactly_one_capability(
+        site: Site, ordinary: tuple[Path, str]) -> None:
+    found = site.run(["getcap", *contents(ordinary[0])]).check().stdout
+    assert found == f"{LAUNCHER} cap_net_admin=p\n"
+    listed = site.run(["stat", "-c", "%A %U:%G", LAUNCHER]).check().stdout
+    assert listed == "-rwxr-x--- root:tapdraft\n"
+
+
+def test_only_the_group_may_start_the_helper(site: Site) -> None:
+    assert "tapdraft-helper" in site.run([LAUNCHER, "--version"], user="alice").check().stdout
+    assert "ermission denied" in site.run([LAUNCHER, "--version"], user="mallory").stderr
+
+
+@pytest.fixture
+def fresh(bare_site: Site) -> Iterator[Callable[..., Result]]:
+    """Run something in a mount namespace of its own, where nothing is installed yet."""
+    space = Namespace(
+        ["nsenter", f"--mount=/proc/{bare_site.space.pid}/ns/mnt", "unshare", "--mount", "--net"],
+        'for folder in /usr/local /etc/tapdraft /opt; do mkdir -p "$folder"; '
+        'mount -t tmpfs -o mode=755 tmpfs "$folder"; done; '
+        f'mkdir /opt/source; cp -r {ORDINARY}/. /opt/source')
+    yield space.run
+    space.close()
+
+
+def test_uninstall_removes_all_that_install_brought(
+        fresh: Callable[..., Result], ordinary: object) -> None:
+    fresh(["make", "-C", "/opt/source", "install"], limit=180).check()
+    assert LAUNCHER in fresh(["find", "/usr/local"]).stdout
+    fresh(["make", "-C", "/opt/source", "uninstall"]).check()
+    assert fresh(["find", "/usr/local", "/etc/tapdraft", "-type", "f"]).check().stdout == ""
+
+
+def test_a_policy_that_was_changed_is_kept(fresh: Callable[..., Result], ordinary: object) -> None:
+    fresh(["make", "-C", "/opt/source", "install"], limit=180).check()
+    fresh(["sh", "-c", f"echo '# mine' >> {POLICY}"]).check()
+    fresh(["make", "-C", "/opt/source", "install"], limit=180).check()
+    said = fresh(["make", "-C", "/opt/source", "uninstall"]).check().stdout
+    assert "is kept" in said
+    assert fresh(["tail", "-n", "1", POLICY]).stdout == "# mine\n"
+
+
+def test_a_file_system_without_capabilities_is_said_and_no_failure(
+        fresh: Callable[..., Result], ordinary: object) -> None:
+    fresh(["mount", "-t", "ramfs", "-o", "mode=755", "ramfs", "/usr/local"]).check()
+    said = fresh(["make", "-C", "/opt/source", "install"], limit=180).check().stderr
+    assert "has no capability" in said
+    assert fresh(["stat", "-c", "%a %G", LAUNCHER]).stdout == "750 tapdraft\n"
+    refusal = fresh([LAUNCHER, "--version"], user="alice").check(4).stderr
+    assert "no capability: this file has none" in refusal
+
+
+def test_another_prefix_and_folder_for_the_policy_are_used_by_both_sides(
+        fresh: Callable[..., Result], ordinary: object) -> None:
+    where = ["PREFIX=/usr/local/td", "SYSCONFDIR=/usr/local/td/etc"]
+    fresh(["make", "-C", "/opt/source", "install", *where], limit=180).check()
+    fresh(["rm", "-rf", POLICY]).check()
+    words = ["up", "web", "192.168.7.1/30", "192.168.7.2", "isolated"]
+    helper = "/usr/local/td/libexec/tapdraft/tapdraft-helper"
+    said = fresh([helper, "--explain", *words], user="alice").check().stdout
+    assert "/usr/local/td/etc/tapdraft/policy.conf:" in said
