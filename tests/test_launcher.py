@@ -572,3 +572,12 @@ def test_a_check_that_cannot_be_done_is_a_refusal(
         stubbed: Site, call: int, option: int, error: int) -> None:
     result = start(stubbed, before=pretend(call, option, error), user="root")
     refused(result, CANNOT_CHECK, "could not ")
+
+
+@pytest.mark.parametrize("words", [("up", "web"), ("--fd=5",), ("attempt",)])
+def test_the_sanitizers_find_nothing_in_a_whole_start(
+        stubbed: Site, words: tuple[str, ...]) -> None:
+    pair = after("import socket; a, b = socket.socketpair(); os.dup2(a.fileno(), 5)")
+    result = stubbed.run([*pair, f"{PREFIX}/asan", *words], user="alice")
+    assert found(result)
+    assert result.stderr == ""
