@@ -388,6 +388,16 @@ def test_what_check_says_of_a_firewall_opens_it(
     assert "firewall" not in findings(in_lab, user="root")
 
 
+def test_a_user_is_told_of_firewalls_that_only_root_can_read(
+    bare_lab: Lab, in_lab: Command
+) -> None:
+    assert "firewall" not in findings(in_lab)
+    bare_lab.run(["ip", "link", "add", "docker0", "type", "bridge"]).check()
+    (finding,) = findings(in_lab)["firewall"]
+    assert finding["level"] == "warning"
+    assert finding["what"].startswith("Docker is here")
+
+
 def test_a_firewall_that_lets_guests_through_is_not_complained_of(
     bare_lab: Lab, in_lab: Command
 ) -> None:

@@ -72,6 +72,7 @@ def staged(script: Path, folder: Path) -> Path:
     programs = quote(f"{folder}/bin:{USUAL}")
     text = script.read_text().replace(f"\nPATH={PATH}\n", f"\nPATH={programs}\n")
     copy = folder / script.name
+    text = text.replace("/sys/class/net/", quote(f"{folder}/"))
     copy.write_text(text.replace("/dev/kvm", quote(f"{folder}/kvm")))
     copy.chmod(0o755)
     return copy
@@ -187,6 +188,16 @@ def test_an_ifup_that_fails_ends_run_and_nothing_is_taken_down(run: Run) -> None
     run.program("ifup", "exit 3")
     assert run.start().wait(20) == 3
     assert run.ran() == ["ifup"]
+
+
+@pytest.mark.parametrize("how", ["helper-run", "helper-helper", "helper-hooks"])
+def test_a_guest_that_is_running_keeps_its_tap(how: str, tmp_path: Path) -> None:
+    """Somebody holds the tap open: a second run would end with taking it down."""
+    run = Run(tmp_path, how, "dash")
+    (tmp_path / "td-web").mkdir()
+    (tmp_path / "td-web/carrier").write_text("1\n")
+    assert run.start().wait(20) == 4
+    assert run.ran() == []
 
 
 def test_an_ifdown_that_fails_is_told_unless_qemu_failed_first(run: Run) -> None:
