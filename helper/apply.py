@@ -10,7 +10,7 @@ from . import plan as p
 from .errors import HelperError, InTheWay
 from .netlink import (
     IFF_MULTI_QUEUE, IFF_VNET_HDR, Kernel, Link, Message, add_element, delete_element, delete_table,
-    forward_key, forward_value, read_sysctl, ruleset, uplink_key, write_sysctl,
+    forward_key, forward_value, listening, read_sysctl, ruleset, uplink_key, write_sysctl,
 )  # fmt: skip
 from .request import Request
 from .ruleset import FORWARDS, UPLINKS
@@ -33,14 +33,18 @@ def prepare_up(state: State, requests: Iterable[Request], uid: int) -> p.Plan:
         raise InTheWay(f"the requests overlap: {clash}")
     stale = state.stale_forwards()
     taken = {port_of(element) for element in state.forwards} - set(stale)
+    in_use = listening() if any(request.forwards for request in wanted) else set()
     operations: list[p.Operation] = [p.RemoveForward(*forward) for forward in stale]
     for request in wanted:
         there = state.collision(request)
         if there:
             raise InTheWay(f"{request.name}: its addresses overlap with {there}")
         for forward in request.forwards:
+            port = f"{forward.protocol} port {forward.port}"
             if forward[:2] in taken:
-                raise InTheWay(f"{request.name}: {forward.protocol} port {forward.port} is taken")
+                raise InTheWay(f"{request.name}: {port} is taken")
+            if forward[:2] in in_use:  # its clients would come to the guest, passwords and all
+                raise InTheWay(f"{request.name}: {port} is in use on this host")
         operations += p.plan_up(request, str(uid), state.complete(request))
     # An operation is a tuple, equal to any other of the same fields: its type is part of the key.
     unique = {(type(o), o): o for o in operations if not _is_there(o, state)}

@@ -13,6 +13,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from ipaddress import IPv4Network
 from types import ModuleType
@@ -192,7 +193,12 @@ class Kernel:
             fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), mode))
             fcntl.ioctl(descriptor, TUNSETOWNER, uid)
             (answer,) = self._ask(_Link(), GETLINK, 0, {"name": name})
-            return descriptor, _link(answer).ifindex
+            link = _link(answer)
+            # Until it had an owner, anybody could open another queue of it, and keep that for good.
+            if _queues(answer) > 1:
+                self.delete_link(link.ifindex)
+                raise OSError(errno.EBUSY, "somebody else has opened it")
+            return descriptor, link.ifindex
         except OSError:
             os.close(descriptor)
             raise
@@ -341,6 +347,21 @@ def read_sysctl(key: str) -> str | None:
         return None
 
 
+def listening() -> set[tuple[str, int]]:
+    """Protocols and ports on which this host expects somebody, proc_net_tcp in the kernel's docs."""
+    found = set()
+    for name, state in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
+        with suppress(FileNotFoundError), open(f"/proc/self/net/{name}", encoding="ascii") as file:
+            for line in file.readlines()[1:]:
+                address, _, port = line.split()[1].partition(":")
+                address = address.removeprefix("0000000000000000FFFF0000")  # ::ffff:192.0.2.1
+                # Not what listens on a loopback address, nor on one of IPv6's: no uplink leads there.
+                from_uplinks = len(address) == 8 and not address.endswith("7F")
+                if line.split()[3] == state and (from_uplinks or not int(address, 16)):
+                    found.add((name[:3], int(port, 16)))
+    return found
+
+
 def write_sysctl(key: str, value: str) -> None:
     with open(f"/proc/sys/net/{key}", "w", encoding="ascii") as file:
         file.write(value)
@@ -379,6 +400,13 @@ def _link(answer: bytes) -> Link:
     name, alias = (words.decode("ascii", "replace") for words in texts)
     mtu, group, queues = (_integer(there.get(kind, b"")) for kind in (4, 27, 31))
     return Link(ifindex, name, alias, group, mtu, bool(flags & IFF_UP), queues > 1)
+
+
+def _queues(answer: bytes) -> int:
+    """How many are open of a tap that may have several, linux/if_link.h: IFLA_TUN_NUM_QUEUES."""
+    of_kind = dict(_attributes(dict(_attributes(answer[16:])).get(18, b""))).get(2, b"")
+    tun = dict(_attributes(of_kind))
+    return _integer(tun.get(8, b"")) + _integer(tun.get(9, b""))
 
 
 def _address(answer: bytes) -> tuple[int, IPv4Network]:
