@@ -159,7 +159,7 @@ def _answer_one(server: socket.socket, lease: Lease, log: Limited, quiet: bool) 
             # The address that the client is told to answer to, whatever others the tap has.
             source = struct.pack("=I4s4x", 0, lease.server.packed)
             control = [(socket.IPPROTO_IP, IP_PKTINFO, source)]
-            server.sendmsg([given.message], [], 0, (str(given.to), CLIENT_PORT))
+            server.sendmsg([given.message], control, 0, (str(given.to), CLIENT_PORT))
     except BlockingIOError:  # its checksum was wrong
         return None
     except OSError as error:
