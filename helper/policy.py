@@ -27,7 +27,7 @@ from typing import NamedTuple, TypeVar
 
 from .caller import Caller
 from .errors import InTheWay
-from .request import MODES, PROTOCOLS, Request
+from .request import LONGEST_INTERFACE, MODES, PROTOCOLS, Request
 from .state import State
 
 PATH = "/etc/tapdraft/policy.conf"
@@ -55,7 +55,9 @@ class Section(NamedTuple):
         try:
             if kind == "user":
                 return pwd.getpwnam(name).pw_uid == uid
-            return grp.getgrnam(name).gr_gid in gids
+            group = grp.getgrnam(name)
+            # A session keeps the groups it began with: to be refused, the list of members is enough.
+            return group.gr_gid in gids or (self.deny and _is_member(uid, group))
         except KeyError:
             if self.deny:  # the name service may be down: this could be the one to refuse
                 raise _broken(self.line, f"there is no {self.title}, who is denied") from None
@@ -84,6 +86,14 @@ class Section(NamedTuple):
             if "*" not in self.uplinks and uplink not in self.uplinks:
                 return f"uplink={uplink} is not among its uplinks"
         return f"its {self.taps} taps are used up" if taps > self.taps else ""
+
+
+def _is_member(uid: int, group: grp.struct_group) -> bool:
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return user.pw_name in group.gr_mem or user.pw_gid == group.gr_gid
 
 
 class Decision(NamedTuple):
@@ -191,6 +201,8 @@ def _broken(line: int, what: str) -> InTheWay:
 
 def _section(title: str, line: int, values: dict[str, str]) -> Section:
     kind, _, name = title.partition(" ")
+    if not line:  # configparser takes [user mallory] deny = yes, and forgets the end of it
+        raise _broken(line, f"[{title}] has more on its line")
     if kind not in ("user", "group") or not name or name != name.strip():
         raise _broken(line, f"[{title}] is neither [user NAME] nor [group NAME]")
     unknown = sorted(set(values) - set(KEYS))
@@ -205,7 +217,7 @@ def _section(title: str, line: int, values: dict[str, str]) -> Section:
             tuple(_one_of(word, dict(zip(MODES, MODES, strict=True)))
                   for word in _words(values, "modes")),
             tuple(_ports(word) for word in _words(values, "forwards")),
-            _words(values, "uplinks"),
+            tuple(_uplink(word) for word in _words(values, "uplinks")),
             _one_of(values.get("host", "closed"), {"open": True, "closed": False}),
         )  # fmt: skip
     except ValueError as error:
@@ -220,6 +232,13 @@ def _one_of(word: str, meanings: dict[str, T]) -> T:
     if word not in meanings:
         raise ValueError(f"{word!r} is none of {', '.join(meanings)}")
     return meanings[word]
+
+
+def _uplink(word: str) -> str:
+    # A line that is indented belongs to the one before: a `deny = yes` would go unnoticed in a name.
+    if len(word) > LONGEST_INTERFACE or set(word) & set(" \t\n=[]:/"):
+        raise ValueError(f"{word!r} is no interface's name")
+    return word
 
 
 def _count(word: str) -> int:
