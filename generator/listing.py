@@ -91,17 +91,14 @@ def _row(state: State, tap: Tap, complete: bool) -> Row:
 
 def _addresses(state: State, index: int) -> tuple[str, str]:
     """The host's address on the tap with its prefix, and the guest's, as far as the tap tells."""
-    networks = [network for where, network in state.addresses if where == index]
+    networks = state.addresses.get(index)
     if not networks:
         return "", ""
-    (network, *_) = networks
+    network = min(networks)
     # The kernel's own routes hold each address of its links, and the guest's where it is routed.
     ends = {network.network_address, network.broadcast_address} if network.prefixlen < 32 else set()
-    single = {
-        route.to.network_address
-        for route in state.routes
-        if index in route.indexes and route.to.prefixlen == 32
-    } - ends
+    routed_to = state.ways.get(index, set())
+    single = {to.network_address for to in routed_to if to.prefixlen == 32} - ends
     if network.prefixlen == 32:
         routed = sorted(single - {network.network_address})
         return str(network), str(routed[0]) if routed else ""

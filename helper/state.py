@@ -5,14 +5,15 @@ tapdraft's and the alias, all three; the user who owns a tap can change none of 
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from .errors import HelperError, InTheWay
 from .netlink import (
-    PROTOCOLS, Element, Kernel, Link, Route, forward_key, forward_value, read_sysctl,
+    PROTOCOLS, Element, Kernel, Link, forward_key, forward_value, read_sysctl,
 )  # fmt: skip
 from .plan import GROUP, GROUPS, Uplink, group_of
 from .request import PREFIX, Request
@@ -29,13 +30,31 @@ class Tap(NamedTuple):
     guest: str
 
 
+class Occupied(NamedTuple):
+    """Networks that are taken, sorted, with the interface of each: for asking a thousand times."""
+
+    networks: list[tuple[IPv4Network, int]]
+    starts: list[int]  # their first addresses
+    reach: list[int]  # the last address of each and of all before it
+
+    def overlapping(self, wanted: IPv4Network) -> tuple[IPv4Network, int] | None:
+        """A network that overlaps with this one, and its interface."""
+        first, last = int(wanted.network_address), int(wanted.broadcast_address)
+        before = bisect_right(self.starts, last)
+        if not before or self.reach[before - 1] < first:
+            return None
+        return next(there for there in self.networks if there[0].overlaps(wanted))
+
+
 class State(NamedTuple):
     """A picture of one network namespace, good as long as the lock is held."""
 
     links: dict[str, Link]
     taps: dict[str, Tap]  # by the name of the tap
-    addresses: list[tuple[int, IPv4Network]]
-    routes: list[Route]
+    addresses: dict[int, set[IPv4Network]]  # by the index of the interface
+    ways: dict[int, set[IPv4Network]]  # what is routed to it, likewise
+    occupied: Occupied
+    default_uplinks: tuple[str, ...]
     table: str | None  # the comment of the table with our name
     uplinks: dict[str, str]  # with the earlier value of forwarding
     forwards: list[Element]
@@ -50,25 +69,11 @@ class State(NamedTuple):
         """Those whose tap is gone. A new tap of that name or address must not inherit them."""
         return tuple(port_of(e) for e in self.forwards if e.comment not in self.taps)
 
-    def default_uplinks(self) -> tuple[str, ...]:
-        """The interfaces that carry a default route, in any table.
-
-        0.0.0.0/1 and 128.0.0.0/1 count as one: VPNs take the default route over that way.
-        """
-        carrying = {i for route in self.routes if route.to.prefixlen <= 1 for i in route.indexes}
-        return tuple(
-            sorted(
-                name
-                for name, link in self.links.items()
-                if link.ifindex in carrying and name != "lo" and not name.startswith(PREFIX)
-            )
-        )
-
     def complete(self, request: Request) -> tuple[Uplink, ...]:
         """The uplinks that a request means here, with what to restore. InTheWay if none will do."""
         if not request.leaves:
             return ()
-        names = request.uplinks or self.default_uplinks()
+        names = request.uplinks or self.default_uplinks
         if not names:
             raise InTheWay("no interface carries a default route", "name one with uplink=IF")
         return tuple(Uplink(name, self._was(name)) for name in names)
@@ -88,24 +93,19 @@ class State(NamedTuple):
 
     def collision(self, request: Request) -> str:
         """What of the host's the request's addresses overlap with, or ''."""
-        wanted = (request.network, IPv4Network(request.guest))
-        names = {link.ifindex: name for name, link in self.links.items()}
-        there = [(names.get(index, "?"), network) for index, network in self.addresses]
-        there += [
-            (names.get(route.indexes[0], "?") if route.indexes else "a route", route.to)
-            for route in self.routes
-            if route.to.prefixlen > 1
-        ]
-        for name, network in there:
-            if any(network.overlaps(mine) for mine in wanted):
-                return f"{network} ({name})"
+        for wanted in (request.network, IPv4Network(request.guest)):
+            there = self.occupied.overlapping(wanted)
+            if there:
+                network, ifindex = there
+                names = {link.ifindex: name for name, link in self.links.items()}
+                return f"{network} ({names.get(ifindex, 'a route')})"
         return ""
 
     def same(self, tap: Tap, request: Request) -> bool:
         """Is the tap just what the request asks for?"""
         link = tap.link
-        networks = {network for index, network in self.addresses if index == link.ifindex}
-        ways = {route.to for route in self.routes if link.ifindex in route.indexes}
+        networks = self.addresses.get(link.ifindex, set())
+        ways = self.ways.get(link.ifindex, set())
         forwards = {(e.key, e.value) for e in self.forwards if e.comment == link.name}
         return (
             (link.group, link.mtu, link.up, link.multi_queue)
@@ -141,7 +141,29 @@ def read(kernel: Kernel, nftables: bool = True, networks: bool = True) -> State:
     }
     forwards = kernel.elements(FORWARDS) if table else []
     addresses, routes = (kernel.addresses(), kernel.routes()) if networks else ([], [])
-    return State(links, taps, addresses, routes, table, uplinks, forwards)
+    ways = [(ifindex, route.to) for route in routes for ifindex in route.indexes or (0,)]
+    # 0.0.0.0/1 and 128.0.0.0/1 count as a default route: VPNs take it over that way.
+    default = {ifindex for ifindex, to in ways if to.prefixlen <= 1}
+    carriers = {name for name, link in links.items() if link.ifindex in default} - {"lo", *taps}
+    return State(
+        links, taps, _by_interface(addresses), _by_interface(ways),
+        _occupied([*addresses, *(way for way in ways if way[1].prefixlen > 1)]),
+        tuple(sorted(carriers)), table, uplinks, forwards,
+    )  # fmt: skip
+
+
+def _by_interface(pairs: list[tuple[int, IPv4Network]]) -> dict[int, set[IPv4Network]]:
+    found: dict[int, set[IPv4Network]] = {}
+    for ifindex, network in pairs:
+        found.setdefault(ifindex, set()).add(network)
+    return found
+
+
+def _occupied(pairs: list[tuple[int, IPv4Network]]) -> Occupied:
+    networks = sorted((network, ifindex) for ifindex, network in pairs)
+    starts = [int(network.network_address) for network, _ in networks]
+    ends = (int(network.broadcast_address) for network, _ in networks)
+    return Occupied(networks, starts, list(accumulate(ends, max)))
 
 
 def port_of(element: Element) -> tuple[str, int]:
