@@ -25,6 +25,8 @@ FISHCOMPDIR = $(PREFIX)/share/fish/vendor_completions.d
 DESTDIR =
 BUILD = build
 GROUP = tapdraft
+# 1 for NixOS, where not the launcher has the capability but a wrapper that starts it.
+WRAPPED = 0
 
 # The distribution's own Python: the launcher embeds it, so all of it must be root's.
 PYTHON = /usr/bin/python3
@@ -79,6 +81,7 @@ $(BUILD)/tapdraft-helper-asan: helper/launcher.c tests/sanitize/options.c $(BUIL
 $(BUILD)/paths.h: FORCE
 	@mkdir -p $(BUILD)
 	@$(PYTHON) -I packaging/launcher-paths $(HELPERDIR) $(SYSCONFDIR)/tapdraft > $@.new
+	@echo '#define WRAPPED $(WRAPPED)' >> $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 # Compiled here and not by Python when it runs: the helper writes no bytecode, and the hash of the

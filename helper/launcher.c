@@ -106,11 +106,12 @@ static void check_privilege(void)
     struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
     struct __user_cap_data_struct set[2];
     need(syscall(SYS_capget, &header, set) == 0, "read the capabilities");
+    if (WRAPPED) /* started by NixOS's wrapper, which has to make the capability ambient: keep Permitted alone */
+        set->effective = set->inheritable = 0, need(!syscall(SYS_capset, &header, set), "empty the ambient set");
     refuse_if(getuid() != geteuid() || getgid() != getegid(), IN_THE_WAY, "real and effective ids differ", "",
               "this file must be neither setuid nor setgid: as root, chmod ug-s FILE");
-    if (!set[0].permitted && !set[1].permitted)
-        explain_missing_capability();
-    refuse_if(getuid() == 0 || !getauxval(AT_SECURE), IN_THE_WAY,
+    if (!set[0].permitted && !set[1].permitted) explain_missing_capability();
+    refuse_if(getuid() == 0 || !(WRAPPED || getauxval(AT_SECURE)), IN_THE_WAY,
               "the caller already holds the privilege that this file gives", "", RUN_DIRECTLY);
     refuse_if(set[0].permitted != 1U << CAP_NET_ADMIN || set[1].permitted || set[0].effective || set[1].effective,
               IN_THE_WAY, "this file gives more than net_admin=p", "", "as root: setcap cap_net_admin=p FILE");
