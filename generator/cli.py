@@ -6,6 +6,8 @@ Usage:
   tapdraft up FILE [GUEST...]
   tapdraft down FILE [GUEST...]
   tapdraft down --all
+  tapdraft dhcp FILE GUEST
+  tapdraft dhcp --tap=TAP OPTION...
   tapdraft list [--json]
   tapdraft check [--json] [FILE]
   tapdraft --help
@@ -16,6 +18,7 @@ Commands:
   run     render, then run what was rendered: ifup, qemu, and ifdown whatever happens
   up      set up the guests' taps through the helper, all of them or none
   down    take them down
+  dhcp    answer the guest's DHCP until its tap is gone; the scripts name each value instead
   list    show the taps that are there, their guests, addresses and port forwards
   check   tell what on this host would keep a guest from working, and what fixes it
 
@@ -25,6 +28,7 @@ Options:
   --attach=HOW    how the tap comes to qemu: run, helper or hooks [default: run]
   --check-files   refuse if a file that a guest needs is not here
   --all           all your taps
+  --tap=TAP       the tap to answer on; the other options are told by: tapdraft dhcp --tap=TAP -h
   --json          for programs to read
   --help          this text
   --version       the version
@@ -43,7 +47,8 @@ from typing import Any
 import docopt
 
 from ..helper import __version__
-from . import ask, description, output, qemu, requests, run
+from . import addressing, ask, description, output, qemu, requests, run
+from .dhcp import __main__ as responder
 from .errors import FAILED, USAGE, TapdraftError
 from .finding import Place
 
@@ -55,8 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character is no error
             stream.reconfigure(errors="backslashreplace")
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        status = _dispatch(_arguments(sys.argv[1:] if argv is None else list(argv)))
+        if words[:1] == ["dhcp"] and [word for word in words if word.startswith("--tap=")]:
+            return responder.main(words[1:])
+        status = _dispatch(_arguments(words))
         sys.stdout.flush()
     except TapdraftError as error:
         print(error, file=sys.stderr)
@@ -95,7 +103,8 @@ def _usage(command: list[str]) -> str:
 
 def _dispatch(arguments: Arguments) -> int:
     commands = {
-        "render": _render, "run": _run, "up": _up, "down": _down, "list": _list, "check": _check
+        "render": _render, "run": _run, "up": _up, "down": _down, "list": _list, "check": _check,
+        "dhcp": _dhcp,
     }  # fmt: skip
     return next(function for name, function in commands.items() if arguments[name])(arguments)
 
@@ -162,6 +171,12 @@ def _down(arguments: Arguments) -> int:
         return ask.ask(["down --all"])
     guests = description.load(arguments["FILE"]).chosen(arguments["GUEST"])
     return ask.ask(requests.down(guest).line() for guest in guests)
+
+
+def _dhcp(arguments: Arguments) -> int:
+    (guest,) = description.load(arguments["FILE"]).chosen(arguments["GUEST"])
+    words = [word for word in addressing.dhcp.responder(guest) if word != "--quiet"]
+    return responder.main(words)
 
 
 def _list(arguments: Arguments) -> int:

@@ -13,6 +13,7 @@ from ..helper.errors import HelperError
 from ..helper.request import MODES, Forward
 from ..helper.request import parse as parse_request
 from . import addressing, values
+from .addressing import auto
 from .allot import Addresses, Allotment
 from .errors import BadDescription, Problem, TapdraftError
 from .machines import MACHINES
@@ -31,6 +32,7 @@ NETWORK_KEYS: Keys = {
     "mode": values.one_of(*MODES),
     "uplinks": values.many(values.interface),
     "dns": values.many(values.address),
+    "domain": values.domain,
 }
 GUEST_KEYS: Keys = {
     "title": values.text,
@@ -46,7 +48,9 @@ GUEST_KEYS: Keys = {
     "qemu": values.many(values.text),
     "address": values.address,
     "gateway": values.address_with_prefix,
-    "addressing": values.one_of(*addressing.METHODS),
+    "addressing": values.one_of(*addressing.WORDS),
+    "user-data": values.text,
+    "ssh-key": values.one_or_many(values.ssh_key),
     "mac": values.mac,
     "mode": values.one_of(*MODES),
     "host": values.one_of("closed", "open"),
@@ -64,6 +68,7 @@ class Network:
     mode: str = "nat"
     uplinks: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
+    domain: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +91,16 @@ class Guest:
     gateway: str  # the host's address on the tap
     prefix: int  # of the gateway: 30 unless the description says otherwise
     addressing: str  # one of addressing.METHODS
+    addressing_why: str = "the description says so"
+    user_data: str = ""  # of cloud-init
+    ssh_keys: tuple[str, ...] = ()
     mac: str
     mode: str
     host_open: bool = False
     forwards: tuple[Forward, ...] = ()
     uplinks: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
+    domain: str = ""
     queues: int = 1
     mtu: int = 1500  # bytes
 
@@ -178,11 +187,14 @@ def _guest(name: str, keys: dict[str, Any], network: Network, addresses: Address
         name=name, address=addresses.guest, gateway=addresses.gateway, prefix=addresses.prefix,
         host_open=given.pop("host", "closed") == "open", disks=given.pop("disk", ()),
         forwards=given.pop("forward", ()), uplinks=network.uplinks, dns=network.dns,
+        domain=network.domain, user_data=given.pop("user-data", ""),
+        ssh_keys=given.pop("ssh-key", ()),
     )  # fmt: skip
     given.setdefault("title", name)
     given.setdefault("mode", network.mode)
     given.setdefault("mac", _mac(addresses.guest))
-    given.setdefault("addressing", addressing.default(bool(given.get("kernel"))))
+    if given.get("addressing", addressing.AUTO) == addressing.AUTO:
+        given["addressing"], given["addressing_why"] = auto.choose(keys)
     return Guest(**given)
 
 
@@ -200,6 +212,10 @@ def _judge(reading: Reading, guest: Guest) -> None:
     if not (guest.kernel or guest.disks or guest.qemu):
         what = f"guest {guest.name} has nothing to start from"
         reading.wrong(path, what, "give it a kernel or a disk", at_key=True)
+    for key, given in (("user-data", guest.user_data), ("ssh-key", guest.ssh_keys)):
+        if given and guest.addressing != "cloud-init":
+            what = f"{key} with addressing {guest.addressing}"
+            reading.wrong((*path, key), what, 'only "cloud-init" tells the guest of it')
     what, hint = addressing.METHODS[guest.addressing].objection(guest)
     if what:
         reading.wrong((*path, "addressing"), what, hint)

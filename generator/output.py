@@ -1,6 +1,7 @@
 """Writing what was rendered, so that no reader ever sees half of it."""
 
 import os
+import re
 import tempfile
 from hashlib import sha256
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 from .errors import TapdraftError
 
 SUMS = "SHA256SUMS"
+# What a rendering may have written below a guest's folder.
+_OURS = re.compile(r"[a-z]+|seed/[a-z-]+")
 
 
 def write(files: dict[str, bytes], folder: Path) -> None:
@@ -22,7 +25,7 @@ def write(files: dict[str, bytes], folder: Path) -> None:
         for path in sorted(files, key=lambda path: (path == SUMS, path)):
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            mode = 0o644 if path == SUMS else 0o755
+            mode = 0o755 if files[path].startswith(b"#!") else 0o644
             staged.append((_stage(files[path], target, mode), target))
         for temporary, target in staged:
             temporary.replace(target)
@@ -58,7 +61,7 @@ def _stale(files: dict[str, bytes], folder: Path) -> list[Path]:
         digest, _, name = line.partition("  ")
         # The list may have been written by anybody: nothing outside a guest's folder is touched.
         guest, _, script = name.partition("/")
-        if name in files or f"{guest}/qemu" not in files or not script.isalpha():
+        if name in files or f"{guest}/qemu" not in files or not _OURS.fullmatch(script):
             continue
         path = folder / name
         if path.is_file() and sha256(path.read_bytes()).hexdigest() == digest:

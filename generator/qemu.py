@@ -30,12 +30,14 @@ class Option(NamedTuple):
 class Group(NamedTuple):
     why: str
     options: tuple[Option, ...]
+    plain: tuple[str, ...] = ()  # lines to show below the reason
 
 
 def command(guest: Guest, attach: str = "run") -> tuple[Group, ...]:
     """The options of the guest's qemu, in order."""
     groups = (
-        _machine(guest), _start(guest), _disks(guest), _network(guest, attach), _display(guest),
+        _machine(guest), _start(guest), _disks(guest), _network(guest, attach),
+        _address(guest), _display(guest),
         Group("From the description, as they are.", tuple(_pairs(guest.qemu))),
     )  # fmt: skip
     return tuple(group for group in groups if group.options)
@@ -111,7 +113,6 @@ def _start(guest: Guest) -> Group:
         has_console = any(word.startswith("console=") for word in guest.append.split())
         words = (*(() if has_console else (console,)), *added.append, guest.append)
         options.append(Option("-append", " ".join(word for word in words if word)))
-    options += [Option(*option) for option in added.options]
     return Group("What it starts, and what the kernel is told.", tuple(options))
 
 
@@ -154,6 +155,12 @@ def _network(guest: Guest, attach: str) -> Group:
         "hooks": "Its network: the tap is there; qemu runs the two scripts, as whoever started it.",
     }[attach]
     return Group(why, (Option("-netdev", netdev), Option("-device", device)))
+
+
+def _address(guest: Guest) -> Group:
+    """What tells the guest its address, where that is something of qemu's."""
+    added = addressing.METHODS[guest.addressing].adds(guest)
+    return Group(added.why, tuple(Option(*option) for option in added.options), added.plain)
 
 
 def _display(guest: Guest) -> Group:

@@ -13,8 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ..helper import __version__
 from ..helper.plan import GROUP, GROUPS, Uplink, plan_down, plan_last, plan_up
 from ..helper.ruleset import COMMENT
-from . import qemu, requests, shell, steps
+from . import addressing, qemu, requests, shell, steps
 from .description import Description, Guest
+from .dhcp.resolvers import FILES as RESOLVERS
 from .errors import USAGE, TapdraftError
 from .machines import MACHINES
 
@@ -40,19 +41,24 @@ def render(
 
 
 def scripts(guest: Guest, *, dialect: str = "helper", attach: str = "run") -> dict[str, str]:
-    """The scripts of one guest, by name. Raises TapdraftError for what cannot be combined."""
+    """The scripts of one guest and what lies beside them, by name.
+
+    Raises TapdraftError for what cannot be combined.
+    """
     _check(guest, dialect, attach)
-    context = _context(guest, dialect, attach)
+    added = addressing.METHODS[guest.addressing].adds(guest)
+    context = _context(guest, added, dialect, attach)
     templates = {
         "ifdown": f"{dialect}-ifdown.sh.j2", "qemu": "qemu.sh.j2", "run": "run.sh.j2"
     }  # fmt: skip
     if attach != "helper":  # there qemu's own request makes the tap
         templates["ifup"] = f"{dialect}-ifup.sh.j2"
     environment = _environment()
-    return {
+    written = {
         name: environment.get_template(template).render(context)
         for name, template in sorted(templates.items())
     }
+    return {**written, **added.files}
 
 
 def _check(guest: Guest, dialect: str, attach: str) -> None:
@@ -66,13 +72,22 @@ def _check(guest: Guest, dialect: str, attach: str) -> None:
             f"guest {guest.name} has {guest.queues} queues: qemu takes one from a helper",
             "leave out queues, or use --attach=run", USAGE,
         )  # fmt: skip
+    if attach == "helper" and guest.addressing == "dhcp":
+        # Whoever holds the port would only be found out once the guest runs.
+        raise TapdraftError(
+            f"guest {guest.name} learns its address by DHCP, and its tap is there only with qemu",
+            "use --attach=run, or another addressing", USAGE,
+        )  # fmt: skip
 
 
-def _context(guest: Guest, dialect: str, attach: str) -> dict[str, Any]:
+def _context(
+    guest: Guest, added: addressing.Addition, dialect: str, attach: str
+) -> dict[str, Any]:
     request = requests.up(guest)
     uplinks = tuple(Uplink(name, "$was") for name in request.uplinks) or UPLINKS
     forwards = tuple(forward[:2] for forward in request.forwards)
     named = dialect == "helper"
+    command = _command(guest, attach)
     return {
         "version": __version__, "path": shell.PATH, "helper": shell.HELPER,
         "table_comment": COMMENT, "groups": range(GROUP, GROUP + GROUPS),
@@ -82,7 +97,10 @@ def _context(guest: Guest, dialect: str, attach: str) -> dict[str, Any]:
         "plan": steps.steps(plan_up(request, UID, uplinks if named else UPLINKS)),
         "down": steps.steps(plan_down(request.tap, forwards)),
         "last": steps.steps(plan_last(UPLINKS)),
-        "command": _command(guest, attach),
+        "added": added, "command": command,
+        "needs_here": any("$here" in option.value for group in command
+                          for option in group["options"] if isinstance(option.value, shell.Marked)),
+        "pid_file": addressing.dhcp.pid_file(guest), "resolvers": RESOLVERS,
         "binary": MACHINES[guest.machine].binary, "cpu": MACHINES[guest.machine].cpu,
         "proof": qemu.proof(MACHINES[guest.machine]),
         "uplinks_words": "as named" if request.uplinks else
@@ -93,7 +111,7 @@ def _context(guest: Guest, dialect: str, attach: str) -> dict[str, Any]:
 
 def _command(guest: Guest, attach: str) -> list[dict[str, Any]]:
     return [
-        {"why": group.why, "options": group.options,
+        {"why": group.why, "options": group.options, "plain": group.plain,
          "is_network": any(option.name == "-netdev" for option in group.options)}
         for group in qemu.command(guest, attach)
     ]  # fmt: skip

@@ -12,6 +12,12 @@ from ..helper.request import Forward, check_addresses, check_interface, check_na
 Reader = Callable[[Any], Any]
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
+# The kinds of keys that OpenSSH knows: sshd(8), "authorized_keys file format".
+_SSH_KEY = re.compile(
+    r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]{32,}={0,2}( [!-~ ]{0,200})?"
+)
 _SIZE = re.compile(r"([1-9][0-9]{0,8})([MG])")
 _TYPES = {
     str: "a string", bool: "true or false", int: "a number", float: "a number with a fraction",
@@ -156,6 +162,18 @@ def mac(value: Any) -> str:
     if int(value[:2], 16) & 1:
         raise Wrong("this is a multicast MAC address", "make the first byte even: 52")
     return str(value).lower()
+
+
+def domain(value: Any) -> str:
+    if not _DOMAIN.fullmatch(text(value)):
+        raise Wrong("this is no domain", 'write "lab.example"')
+    return str(value)
+
+
+def ssh_key(value: Any) -> str:
+    if not _SSH_KEY.fullmatch(text(value)):
+        raise Wrong("this is no public key of OpenSSH's", "give the line of id_ed25519.pub")
+    return str(value)
 
 
 def guest_name(value: Any) -> str:

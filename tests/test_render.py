@@ -29,6 +29,7 @@ WANTED = {
     "quoting": ("helper-run", "nft-run"),
     "routed": ("helper-run", "nft-run"),
     "everything": ("helper-helper", "helper-hooks"),
+    "addressing": ("helper-run", "nft-run"),
 }
 CASES = [(scenario, how) for scenario, all_of_them in WANTED.items() for how in all_of_them]
 

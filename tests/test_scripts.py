@@ -20,7 +20,7 @@ from tapdraft.generator.shell import PATH, quote
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests/golden"
-SCRIPTS = sorted(str(path) for path in GOLDEN.glob("*/*/*/*"))
+SCRIPTS = sorted(str(path) for path in GOLDEN.glob("*/*/*/*") if path.is_file())
 QEMU = sorted(GOLDEN.glob("*/*/*/qemu"))
 SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
 USUAL = "/usr/sbin:/usr/bin:/sbin:/bin"

@@ -4,7 +4,7 @@ The kernel reads it itself if it was built with IP_PNP, else its initramfs may:
 https://docs.kernel.org/admin-guide/nfs/nfsroot.html
 """
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import TYPE_CHECKING
 
 from . import Addition
@@ -14,29 +14,37 @@ if TYPE_CHECKING:
 
 
 def adds(guest: "Guest") -> Addition:
+    return Addition(append=words(guest))
+
+
+def words(guest: "Guest") -> tuple[str, ...]:
+    """ip=, and what makes the card's name the one that ip= has."""
     # All fields, as systemd's network generator takes no other form; "off": no DHCP besides.
     # Without net.ifnames=0 udev renames eth0 and the address is given to nothing.
     first, second = (*guest.dns, "", "")[:2]
-    fields = (
-        guest.address, "", guest.gateway, netmask(guest), guest.name, "eth0", "off", first, second
-    )  # fmt: skip
-    return Addition(append=("ip=" + ":".join(fields).rstrip(":"), "net.ifnames=0"))
+    mask = str(network(guest).netmask)
+    fields = (guest.address, "", guest.gateway, mask, guest.name, "eth0", "off", first, second)
+    return "ip=" + ":".join(fields).rstrip(":"), "net.ifnames=0"
 
 
 def objection(guest: "Guest") -> tuple[str, str]:
     if not guest.kernel:
-        return "there is no kernel to give the address to", 'name a kernel, or addressing = "none"'
+        return (
+            "there is no kernel to give the address to",
+            'name a kernel, or leave addressing out: "dhcp" needs none',
+        )
     if any(word.startswith("ip=") for word in guest.append.split()):
         return "append has an ip= of its own", 'leave it out, or write addressing = "none"'
     return "", ""
 
 
-def netmask(guest: "Guest") -> str:
-    """Of the smallest network that holds both: Linux takes no gateway outside its own network."""
+def network(guest: "Guest") -> IPv4Interface:
+    """The guest's address in the smallest network that holds the gateway too: Linux takes no
+    gateway outside its own network."""
     host, client = IPv4Address(guest.gateway), IPv4Address(guest.address)
     for prefix in range(min(guest.prefix, 30), 0, -1):
-        network = IPv4Network((client, prefix), strict=False)
-        ends = (network.network_address, network.broadcast_address)
-        if host in network and host not in ends and client not in ends:
-            return str(network.netmask)
-    return "0.0.0.0"  # noqa: S104  a netmask, not an address to listen on
+        around = IPv4Network((client, prefix), strict=False)
+        ends = (around.network_address, around.broadcast_address)
+        if host in around and host not in ends and client not in ends:
+            return IPv4Interface((client, prefix))
+    return IPv4Interface((client, 0))

@@ -1,9 +1,11 @@
 """The responder without a description, for scripts: python3 -m tapdraft.generator.dhcp.
 
-Writes `ready` to standard output when it listens. Ends with the tap, or by SIGTERM or SIGINT.
+Writes `ready` to standard output when it listens; with --background it then goes on as another
+process, whose number it writes instead. Ends with the tap, or by SIGTERM or SIGINT.
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ from ipaddress import IPv4Address
 from ..errors import USAGE, TapdraftError
 from .answer import HALF_A_DAY, Lease
 from .resolvers import host_resolvers
-from .serve import serve
+from .serve import serve, tell_ready
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -31,7 +33,23 @@ def _parser() -> argparse.ArgumentParser:
     add("--mtu", type=int, default=1500)
     add("--lease", type=int, default=HALF_A_DAY, metavar="SECONDS")
     add("--quiet", action="store_true", help="log only what is not usual")
+    add("--background", action="store_true", help="write the process id, and go on without us")
     return parser
+
+
+def go_on_alone() -> None:
+    """Be another process, in a session of its own: a key pressed for the guest does not end it.
+
+    Whoever started us goes on when it has the number, and then every packet is answered.
+    """
+    child = os.fork()
+    if child:
+        os.write(1, f"{child}\n".encode())
+        os._exit(0)
+    os.setsid()
+    with open(os.devnull, "r+b", buffering=0) as nothing:
+        for standard in (0, 1):
+            os.dup2(nothing.fileno(), standard)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,7 +61,8 @@ def main(argv: Sequence[str]) -> int:
             server=given.server or given.router, dns=tuple(given.dns or host_resolvers()),
             host_name=given.host_name, domain=given.domain, mtu=given.mtu, seconds=given.lease,
         )  # fmt: skip
-        serve(lease, given.tap, quiet=given.quiet)
+        ready = go_on_alone if given.background else tell_ready
+        serve(lease, given.tap, quiet=given.quiet, ready=ready)
     except ValueError as error:
         print(TapdraftError(str(error)), file=sys.stderr)
         return USAGE

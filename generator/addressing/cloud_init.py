@@ -1,0 +1,83 @@
+"""The address through cloud-init's NoCloud: a folder that qemu shows the guest as a disk.
+
+The folder lies beside the scripts and is read with them; qemu makes the FAT volume of it, so no
+tool is needed: https://cloudinit.readthedocs.io/en/latest/reference/datasources/nocloud.html
+The ssh keys are in the meta-data, so that the user's own user-data stays as it is.
+"""
+
+import json
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from ..machines import MACHINES
+from ..shell import Marked
+from . import Addition
+from .kernel import network
+
+if TYPE_CHECKING:
+    from ..description import Guest
+
+FOLDER = "seed"
+NODE = "seed0"
+
+
+def adds(guest: "Guest") -> Addition:
+    disk = f"driver=vvfat,node-name={NODE},dir=$here/{FOLDER},label=CIDATA,read-only=on"
+    return Addition(
+        options=(
+            ("-blockdev", Marked(disk)),
+            ("-device", f"virtio-blk-{MACHINES[guest.machine].bus},drive={NODE}"),
+        ),
+        why="What cloud-init reads its address and name from: the folder beside this script.",
+        files={f"{FOLDER}/{name}": content for name, content in seed(guest).items()},
+    )
+
+
+def objection(_: "Guest") -> tuple[str, str]:
+    return "", ""
+
+
+def seed(guest: "Guest") -> dict[str, str]:
+    """The three files. What cloud-init did once it does again only for another instance, so the
+    instance has the content in its name: after a change it is a new one."""
+    user_data = guest.user_data or "#cloud-config\n{}\n"
+    config = network_config(guest)
+    content = "\0".join((guest.name, user_data, config, *guest.ssh_keys))
+    meta_data = [
+        f"instance-id: {guest.name}-{sha256(content.encode()).hexdigest()[:12]}",
+        f"local-hostname: {guest.name}",
+    ]
+    if guest.ssh_keys:
+        meta_data += ["public-keys:", *(f"  - {json.dumps(key)}" for key in guest.ssh_keys)]
+    return {"meta-data": _lines(meta_data), "network-config": config, "user-data": user_data}
+
+
+def network_config(guest: "Guest") -> str:
+    """Version 2, which is netplan's. The card is known by its address, whatever its name is."""
+    lines = [
+        "version: 2",
+        "ethernets:",
+        "  eth0:",
+        "    match:",
+        f'      macaddress: "{guest.mac}"',
+        "    set-name: eth0",
+        "    dhcp4: false",
+        "    addresses:",
+        f'      - "{network(guest).with_prefixlen}"',
+        "    routes:",
+        '      - to: "0.0.0.0/0"',
+        f'        via: "{guest.gateway}"',
+    ]
+    if guest.mtu != 1500:
+        lines.append(f"    mtu: {guest.mtu}")
+    if guest.dns or guest.domain:
+        lines.append("    nameservers:")
+    if guest.dns:
+        lines += ["      addresses:", *(f'        - "{server}"' for server in guest.dns)]
+    if guest.domain:
+        lines += ["      search:", f'        - "{guest.domain}"']
+    return _lines(lines)
+
+
+def _lines(lines: list[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
