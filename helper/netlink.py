@@ -13,7 +13,6 @@ import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from importlib.machinery import PathFinder
 from ipaddress import IPv4Network
 from types import ModuleType
@@ -24,6 +23,14 @@ from .ruleset import (
     COMMENT, FORWARDS, TABLE, UPLINKS, attribute, chains, comment, nest, number, text,
 )  # fmt: skip
 
+
+class _Unused(ModuleType):
+    """Stands for a module that takes milliseconds to import and is not used."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: self
+
+
 if "pyroute2" not in sys.modules:
     # The package is found but not run: an empty module in its place lets its parts be imported.
     spec = PathFinder.find_spec("pyroute2")
@@ -31,9 +38,17 @@ if "pyroute2" not in sys.modules:
         raise HelperError("pyroute2 is not installed", "install python3-pyroute2")
     sys.modules["pyroute2"] = ModuleType("pyroute2")
     sys.modules["pyroute2"].__path__ = spec.submodule_search_locations
+    # What it would log with, it only ever does in code that is not called here.
+    for unused in {"logging", "traceback"} - set(sys.modules):
+        sys.modules[unused] = _Unused(unused)
 
-from pyroute2.netlink import nlmsg
-from pyroute2.netlink.nfnetlink import nfgen_msg
+# After what stands in for the rest is in place: E402.
+from pyroute2.netlink import nlmsg  # noqa: E402
+from pyroute2.netlink.nfnetlink import nfgen_msg  # noqa: E402
+
+for unused in ("logging", "traceback"):
+    if isinstance(sys.modules.get(unused), _Unused):
+        del sys.modules[unused]
 
 # linux/if_tun.h
 TUNSETIFF, TUNSETPERSIST, TUNSETOWNER = 0x400454CA, 0x400454CB, 0x400454CC
@@ -43,8 +58,10 @@ IFF_UP = 1
 SO_SNDBUFFORCE = 32  # asm-generic/socket.h; needs CAP_NET_ADMIN
 # linux/netlink.h
 REQUEST, ACK, DUMP, EXCL, CREATE, APPEND = 1, 4, 0x300, 0x200, 0x400, 0x800
-NETLINK_NETFILTER = 12
+NETLINK_SOCK_DIAG, NETLINK_NETFILTER = 4, 12
 ERROR, DONE, MULTI, DUMP_INTERRUPTED = 2, 3, 2, 0x10
+# linux/sock_diag.h, net/tcp_states.h
+SOCK_DIAG_BY_FAMILY, TCP_CLOSE, TCP_LISTEN = 20, 7, 10
 # linux/rtnetlink.h
 NEWLINK, DELLINK, GETLINK, SETLINK, NEWADDR, GETADDR, NEWROUTE, GETROUTE = (
     16, 17, 18, 19, 20, 22, 24, 26,
@@ -242,7 +259,7 @@ class Kernel:
         data = b"".join((first, *parts, last))
         self._nft.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 2 * len(data) + 4096)
         self._nft.send(data)
-        list(self._answers(self._nft))
+        list(_answers(self._nft, self._sequence))
 
     def _message(self, kind: int, flags: int, body: bytes, family: int = 1, of: int = 0) -> bytes:
         head = struct.pack("=IHHII", 20 + len(body), kind, REQUEST | flags, self._sequence, 0)
@@ -262,28 +279,29 @@ class Kernel:
             request.reset()
             request.encode()
             via.send(request.data)
-            answers = list(self._answers(via))
+            answers = list(_answers(via, self._sequence))
             # Somebody changed what was being listed: the list may have gaps.
             if not any(flags & DUMP_INTERRUPTED for flags, _ in answers):
                 return [body for _, body in answers]
         raise HelperError("the kernel's lists change too fast to be read", "try again")
 
-    def _answers(self, via: socket.socket) -> Iterator[tuple[int, bytes]]:
-        """Flags and body of each message of an answer; OSError where it is an error."""
-        while True:
-            data, offset = via.recv(1 << 18), 0
-            while offset < len(data):
-                length, code, flags, sequence = struct.unpack_from("=IHHI", data, offset)
-                if sequence == self._sequence:
-                    if code in (ERROR, DONE):
-                        status = struct.unpack_from("=i", data, offset + 16)[0]
-                        if status:
-                            raise OSError(-status, os.strerror(-status))
-                        return
-                    yield flags, data[offset + 16 : offset + length]
-                    if not flags & MULTI:
-                        return
-                offset += max(16, (length + 3) & ~3)
+
+def _answers(via: socket.socket, asked: int) -> Iterator[tuple[int, bytes]]:
+    """Flags and body of each message that answers sequence number `asked`; OSError for an error."""
+    while True:
+        data, offset = via.recv(1 << 18), 0
+        while offset < len(data):
+            length, code, flags, sequence = struct.unpack_from("=IHHI", data, offset)
+            if sequence == asked:
+                if code in (ERROR, DONE):
+                    status = struct.unpack_from("=i", data, offset + 16)[0]
+                    if status:
+                        raise OSError(-status, os.strerror(-status))
+                    return
+                yield flags, data[offset + 16 : offset + length]
+                if not flags & MULTI:
+                    return
+            offset += max(16, (length + 3) & ~3)
 
 
 def ruleset() -> Iterator[Message]:
@@ -348,17 +366,21 @@ def read_sysctl(key: str) -> str | None:
 
 
 def listening() -> set[tuple[str, int]]:
-    """Protocols and ports on which this host expects somebody, proc_net_tcp in the kernel's docs."""
+    """Protocols and ports on which this host expects somebody from outside, sock_diag(7)."""
     found = set()
-    for name, state in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
-        with suppress(FileNotFoundError), open(f"/proc/self/net/{name}", encoding="ascii") as file:
-            for line in file.readlines()[1:]:
-                address, _, port = line.split()[1].partition(":")
-                address = address.removeprefix("0000000000000000FFFF0000")  # ::ffff:192.0.2.1
-                # Not what listens on a loopback address, nor on one of IPv6's: no uplink leads there.
-                from_uplinks = len(address) == 8 and not address.endswith("7F")
-                if line.split()[3] == state and (from_uplinks or not int(address, 16)):
-                    found.add((name[:3], int(port, 16)))
+    diag = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
+    for name, state in (("tcp", TCP_LISTEN), ("udp", TCP_CLOSE)):
+        for family in (socket.AF_INET, socket.AF_INET6):
+            asked = struct.pack("=BBBxI48x", family, PROTOCOLS[name], 0, 1 << state)
+            diag.send(struct.pack("=IHHII", 72, SOCK_DIAG_BY_FAMILY, REQUEST | DUMP, 0, 0) + asked)
+            for _, answer in _answers(diag, 0):
+                port, address = struct.unpack_from(">4xHxx16s", answer)
+                address = address[:4] if family == socket.AF_INET else address
+                address = address.removeprefix(bytes(10) + b"\xff\xff")  # ::ffff:192.0.2.1
+                # Not what listens on a loopback or IPv6 address: no uplink leads there.
+                if not any(address) or (len(address) == 4 and address[0] != 127):
+                    found.add((name, port))
+    diag.close()
     return found
 
 

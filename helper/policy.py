@@ -56,7 +56,7 @@ class Section(NamedTuple):
             if kind == "user":
                 return pwd.getpwnam(name).pw_uid == uid
             group = grp.getgrnam(name)
-            # A session keeps the groups it began with: to be refused, the list of members is enough.
+            # A session keeps its first groups: to be refused, the list of members is enough.
             return group.gr_gid in gids or (self.deny and _is_member(uid, group))
         except KeyError:
             if self.deny:  # the name service may be down: this could be the one to refuse
@@ -235,7 +235,7 @@ def _one_of(word: str, meanings: dict[str, T]) -> T:
 
 
 def _uplink(word: str) -> str:
-    # A line that is indented belongs to the one before: a `deny = yes` would go unnoticed in a name.
+    # An indented line belongs to the one before: a `deny = yes` would go unnoticed in a name.
     if len(word) > LONGEST_INTERFACE or set(word) & set(" \t\n=[]:/"):
         raise ValueError(f"{word!r} is no interface's name")
     return word
