@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..helper.errors import HelperError
 from ..helper.request import check_addresses
+from .layout import most, numbered
 from .reading import Reading
 
 
@@ -25,16 +26,20 @@ class Addresses(NamedTuple):
 class Allotment:
     """First `reserve()` for all guests, then `take()` for each, in the description's order."""
 
-    def __init__(self, reading: Reading, subnet: IPv4Network) -> None:
+    def __init__(self, reading: Reading, subnet: IPv4Network, layout: str) -> None:
         self.reading = reading
         self.subnet = subnet
+        self.layout = layout
+        self.number = 0  # of the next guest, in runqemu's layout
         self.next = int(subnet.network_address)
         self.named: dict[str, Addresses | None] = {}
 
     def reserve(self, name: str, keys: dict[str, Any]) -> None:
         """Note the addresses that the guest names itself, if it does."""
         path = ("guest", name)
-        if "gateway" in keys and "address" not in keys:
+        if keys.get("network", "tap") != "tap":
+            self.named[name] = self._without_tap(path, keys)
+        elif "gateway" in keys and "address" not in keys:
             self.reading.wrong(
                 (*path, "gateway"), "a gateway without the guest's address", "give address as well"
             )
@@ -45,17 +50,37 @@ class Allotment:
         """This guest's addresses; None if there are none, which has been noted as a problem."""
         if name in self.named:
             return self.named[name]
+        if self.layout == "runqemu":
+            return self._numbered(name)
         last = int(self.subnet.broadcast_address)
         while self.next < last:
             block = IPv4Network((self.next, 30))
             self.next += 4
             if not self._taken(block):
                 return Addresses(str(block[2]), str(block[1]), 30)
-        self.reading.wrong(
-            ("guest", name), f"no /30 of {self.subnet} is left for guest {name}",
-            "give [network] a larger subnet", at_key=True,
-        )  # fmt: skip
+        self._none_left(name, f"no /30 of {self.subnet} is left for guest {name}")
         return None
+
+    def _numbered(self, name: str) -> Addresses | None:
+        """As runqemu would have it: a /32 on the host, whatever the others name."""
+        while self.number < most(self.subnet):
+            host, guest = numbered(self.subnet, self.number)
+            self.number += 1
+            if not any(self._taken(IPv4Network(address)) for address in (host, guest)):
+                return Addresses(guest, host, 32)
+        self._none_left(name, f"no number of {self.subnet} is left for guest {name}")
+        return None
+
+    def _none_left(self, name: str, what: str) -> None:
+        hint = "give [network] a larger subnet"
+        self.reading.wrong(("guest", name), what, hint, at_key=True)
+
+    def _without_tap(self, path: tuple[str, str], keys: dict[str, Any]) -> Addresses:
+        for key in ("address", "gateway"):
+            if key in keys:
+                what = f"{key} of a guest without a tap of tapdraft's"
+                self.reading.wrong((*path, key), what, "leave it out")
+        return Addresses("", "", 30)
 
     def _named(self, path: tuple[str, str], guest: str, gateway: str | None) -> Addresses | None:
         if gateway is None:
@@ -86,7 +111,9 @@ class Allotment:
     def _taken(self, network: IPv4Network) -> str:
         """The guest whose addresses overlap `network`, or ''."""
         for name, addresses in self.named.items():
-            if addresses and any(network.overlaps(mine) for mine in addresses.networks):
+            if not addresses or not addresses.guest:
+                continue
+            if any(network.overlaps(mine) for mine in addresses.networks):
                 return name
         return ""
 

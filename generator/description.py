@@ -5,18 +5,21 @@ What a key means is in tapdraft.toml(5).
 """
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 from ..helper.errors import HelperError
 from ..helper.request import MODES, Forward
 from ..helper.request import parse as parse_request
-from . import addressing, values
+from . import addressing, firmware, hardware, layout, values
 from .addressing import auto
 from .allot import Addresses, Allotment
+from .disks import Disk, disk
 from .errors import BadDescription, Problem, TapdraftError
+from .hardware import Hardware
 from .machines import MACHINES
+from .network import mac
 from .reading import Keys, Reading
 from .requests import up
 
@@ -24,13 +27,12 @@ DEFAULT_SUBNET = IPv4Network("192.168.7.0/24")
 LARGEST = 1 << 20  # bytes of a description
 
 ACCELERATORS = ("auto", "kvm", "tcg")
-DISPLAYS = ("none", "gtk", "sdl")
-DISK_FORMATS = ("raw", "qcow2")
 
 NETWORK_KEYS: Keys = {
     "subnet": values.subnet,
     "mode": values.one_of(*MODES),
     "uplinks": values.many(values.interface),
+    "layout": values.one_of(*layout.LAYOUTS),
     "dns": values.many(values.address),
     "domain": values.domain,
 }
@@ -42,9 +44,8 @@ GUEST_KEYS: Keys = {
     "kernel": values.file,
     "initrd": values.file,
     "append": values.text,
-    "disk": values.one_or_many(values.disk(DISK_FORMATS)),
+    "disk": values.one_or_many(disk),
     "accel": values.one_of(*ACCELERATORS),
-    "display": values.one_of(*DISPLAYS),
     "qemu": values.many(values.text),
     "address": values.address,
     "gateway": values.address_with_prefix,
@@ -57,6 +58,7 @@ GUEST_KEYS: Keys = {
     "forward": values.many(values.forward),
     "queues": values.number(1, 256),
     "mtu": values.number(68, 65521),
+    **hardware.KEYS,
 }
 
 
@@ -67,25 +69,25 @@ class Network:
     subnet: IPv4Network = DEFAULT_SUBNET
     mode: str = "nat"
     uplinks: tuple[str, ...] = ()
+    layout: str = "blocks"
     dns: tuple[str, ...] = ()
     domain: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guest:
+class Guest(Hardware):
     """One guest, complete: what the description leaves out is filled in."""
 
     name: str
     title: str  # qemu's name for it, any characters
     machine: str = "x86_64"  # one of MACHINES
-    memory: int = 256  # MiB
+    memory: int  # MiB
     cpus: int = 1
     kernel: str = ""  # files are named as in the description
     initrd: str = ""
     append: str = ""
-    disks: tuple[values.Disk, ...] = ()
+    disks: tuple[Disk, ...] = ()
     accel: str = "auto"
-    display: str = "none"
     qemu: tuple[str, ...] = ()  # further arguments
     address: str
     gateway: str  # the host's address on the tap
@@ -107,7 +109,11 @@ class Guest:
     @property
     def files(self) -> tuple[str, ...]:
         """The files that qemu opens, in the order of its arguments."""
-        named = (self.kernel, self.initrd, *(disk.file for disk in self.disks))
+        named = (
+            self.kernel, self.initrd, self.dtb, self.bios,
+            "" if self.firmware in firmware.WORDS else self.firmware,
+            *(one.file for one in self.disks),
+        )  # fmt: skip
         return tuple(name for name in named if name)
 
 
@@ -167,7 +173,7 @@ def _guests(reading: Reading, tables: dict[str, Any], network: Network) -> list[
             keys = reading.table(("guest", name), table, GUEST_KEYS)
             if len(reading.problems) == before:  # else the rest would only be consequences
                 read[name] = keys
-    allotment = Allotment(reading, network.subnet)
+    allotment = Allotment(reading, network.subnet, network.layout)
     for name, keys in read.items():
         allotment.reserve(name, keys)
     guests = []
@@ -188,19 +194,19 @@ def _guest(name: str, keys: dict[str, Any], network: Network, addresses: Address
         host_open=given.pop("host", "closed") == "open", disks=given.pop("disk", ()),
         forwards=given.pop("forward", ()), uplinks=network.uplinks, dns=network.dns,
         domain=network.domain, user_data=given.pop("user-data", ""),
-        ssh_keys=given.pop("ssh-key", ()),
+        ssh_keys=given.pop("ssh-key", ()), layout=network.layout,
+        interfaces=given.pop("interface", ()),
     )  # fmt: skip
     given.setdefault("title", name)
     given.setdefault("mode", network.mode)
-    given.setdefault("mac", _mac(addresses.guest))
-    if given.get("addressing", addressing.AUTO) == addressing.AUTO:
+    given.setdefault("memory", MACHINES[given.get("machine", "x86_64")].memory)
+    given.setdefault("mac", mac(name, addresses.guest, network.layout))
+    if given.get("network", "tap") != "tap":
+        given.setdefault("addressing", "none")
+        given["addressing_why"] = "it has no tap of tapdraft's"
+    elif given.get("addressing", addressing.AUTO) == addressing.AUTO:
         given["addressing"], given["addressing_why"] = auto.choose(keys)
     return Guest(**given)
-
-
-def _mac(address: str) -> str:
-    """From the whole address, so unique wherever the address is; 52: locally administered."""
-    return ":".join(f"{byte:02x}" for byte in (0x52, 0x54, *IPv4Address(address).packed))
 
 
 def _judge(reading: Reading, guest: Guest) -> None:
@@ -216,6 +222,14 @@ def _judge(reading: Reading, guest: Guest) -> None:
         if given and guest.addressing != "cloud-init":
             what = f"{key} with addressing {guest.addressing}"
             reading.wrong((*path, key), what, 'only "cloud-init" tells the guest of it')
+    for key, what, hint in hardware.objections(guest):
+        if what:
+            reading.wrong((*path, key), what, hint)
+    if not guest.has_tap:
+        if guest.addressing != "none":
+            what = f'addressing with network = "{guest.network}"'
+            reading.wrong((*path, "addressing"), what, "leave it out: only a tap has an address")
+        return
     what, hint = addressing.METHODS[guest.addressing].objection(guest)
     if what:
         reading.wrong((*path, "addressing"), what, hint)

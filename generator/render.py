@@ -13,11 +13,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ..helper import __version__
 from ..helper.plan import GROUP, GROUPS, Uplink, plan_down, plan_last, plan_up
 from ..helper.ruleset import COMMENT
-from . import addressing, qemu, requests, shell, steps
+from . import addressing, disks, firmware, qemu, requests, shell, steps
 from .description import Description, Guest
 from .dhcp.resolvers import FILES as RESOLVERS
 from .errors import USAGE, TapdraftError
 from .machines import MACHINES
+from .options import Option
 
 DIALECTS = ("helper", "nft")
 # What a plan has in place of what is known only when a script runs.
@@ -45,13 +46,16 @@ def scripts(guest: Guest, *, dialect: str = "helper", attach: str = "run") -> di
 
     Raises TapdraftError for what cannot be combined.
     """
+    attach = attach if guest.has_tap else "run"
     _check(guest, dialect, attach)
     added = addressing.METHODS[guest.addressing].adds(guest)
     context = _context(guest, added, dialect, attach)
     templates = {
         "ifdown": f"{dialect}-ifdown.sh.j2", "qemu": "qemu.sh.j2", "run": "run.sh.j2"
     }  # fmt: skip
-    if attach != "helper":  # there qemu's own request makes the tap
+    if not guest.has_tap:
+        templates = {"qemu": "qemu.sh.j2", "run": "alone-run.sh.j2"}
+    elif attach != "helper":  # there qemu's own request makes the tap
         templates["ifup"] = f"{dialect}-ifup.sh.j2"
     environment = _environment()
     written = {
@@ -83,29 +87,45 @@ def _check(guest: Guest, dialect: str, attach: str) -> None:
 def _context(
     guest: Guest, added: addressing.Addition, dialect: str, attach: str
 ) -> dict[str, Any]:
+    command = _command(guest, attach)
+    start = {
+        "version": __version__, "path": shell.PATH, "helper": shell.HELPER, "guest": guest,
+        "dialect": dialect, "attach": attach, "command": command, **_qemu(guest),
+        "needs_here": any("$here" in option.value for group in command
+                          for option in group["options"] if isinstance(option.value, shell.Marked)),
+    }  # fmt: skip
+    if not guest.has_tap:
+        return start
     request = requests.up(guest)
     uplinks = tuple(Uplink(name, "$was") for name in request.uplinks) or UPLINKS
     forwards = tuple(forward[:2] for forward in request.forwards)
     named = dialect == "helper"
-    command = _command(guest, attach)
     return {
-        "version": __version__, "path": shell.PATH, "helper": shell.HELPER,
+        **start,
         "table_comment": COMMENT, "groups": range(GROUP, GROUP + GROUPS),
         "networks": [request.network, *([request.routed_to] if request.routed_to else [])],
-        "guest": guest, "dialect": dialect, "attach": attach,
         "request": request, "down_line": requests.down(guest).line(),
         "plan": steps.steps(plan_up(request, UID, uplinks if named else UPLINKS)),
         "down": steps.steps(plan_down(request.tap, forwards)),
         "last": steps.steps(plan_last(UPLINKS)),
-        "added": added, "command": command,
-        "needs_here": any("$here" in option.value for group in command
-                          for option in group["options"] if isinstance(option.value, shell.Marked)),
+        "added": added,
         "pid_file": addressing.dhcp.pid_file(guest), "resolvers": RESOLVERS,
-        "binary": MACHINES[guest.machine].binary, "cpu": MACHINES[guest.machine].cpu,
-        "proof": qemu.proof(MACHINES[guest.machine]),
         "uplinks_words": "as named" if request.uplinks else
             "each interface that carries a default route then",
         "words": _RUN_WORDS[dialect, attach],
+    }  # fmt: skip
+
+
+def _qemu(guest: Guest) -> dict[str, Any]:
+    """What the script that starts qemu looks for before it does."""
+    machine = MACHINES[guest.machine]
+    found = firmware.places(guest)
+    return {
+        "binary": machine.binary, "needs": qemu.needs(guest), "accel": qemu.accel(guest),
+        "cpu": qemu.cpu_of(guest), "older": qemu.older(guest), "proof": qemu.proof(machine),
+        "kvm_cpu": guest.cpu or machine.kvm, "kvm_machine": machine.kvm_machine,
+        "firmware": found, "firmware_package": firmware.package(guest) if found else "",
+        "packed": disks.packed(guest),
     }  # fmt: skip
 
 
@@ -146,5 +166,5 @@ def _environment() -> Environment:
     return environment
 
 
-def _option_words(option: qemu.Option) -> str:
+def _option_words(option: Option) -> str:
     return shell.join(option.words())

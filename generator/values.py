@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..helper.errors import HelperError
 from ..helper.request import Forward, check_addresses, check_interface, check_name, parse_forward
@@ -38,12 +38,6 @@ class Wrong(Exception):
         self.hint = hint
         self.path = path
         self.at_key = at_key
-
-
-class Disk(NamedTuple):
-    file: str  # as named in the description
-    format: str
-    readonly: bool = False
 
 
 def text(value: Any) -> str:
@@ -101,7 +95,7 @@ def many(reader: Reader) -> Reader:
             raise Wrong(f"this is {named(value)}, not a list", "put it in [ ]")
         found: list[Any] = []
         for index, item in enumerate(value):
-            found.append(_inside(index, reader, item))
+            found.append(inside(index, reader, item))
             if reader is not text and found[-1] in found[:-1]:
                 raise Wrong("this is said twice", path=(index,))
         return tuple(found)
@@ -189,25 +183,17 @@ def forward(value: Any) -> Forward:
     return found
 
 
-def disk(formats: tuple[str, ...]) -> Reader:
-    """A file's name, or a table of `file`, `format` and `readonly`."""
-    keys: dict[str, Reader] = {"file": file, "format": one_of(*formats), "readonly": boolean}
+def table(kind: str, keys: dict[str, Reader]) -> Reader:
+    """A table with some of `keys`; `kind` is what a person calls it."""
 
-    def read(value: Any) -> Disk:
-        if isinstance(value, str):
-            value = {"file": value}
+    def read(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise Wrong(f"this is {named(value)}, not a file's name or a table")
+            raise Wrong(f"this is {named(value)}, not a table", f"write {{ {next(iter(keys))} = }}")
         for key in value:
             if key not in keys:
-                raise Wrong(f"a disk has no key '{key}'", nearest(key, tuple(keys)), (key,), True)
-        found = {key: _inside(key, keys[key], item) for key, item in value.items()}
-        if "file" not in found:
-            raise Wrong("this disk has no file", 'write file = "disk.img"')
-        # Never left to qemu: a guest that writes another format's header into a raw disk would
-        # be given whatever file that header names.
-        kind = "qcow2" if found["file"].endswith(".qcow2") else "raw"
-        return Disk(found["file"], found.get("format", kind), found.get("readonly", False))
+                what = f"{kind} has no key '{key}'"
+                raise Wrong(what, nearest(key, tuple(keys)), (key,), True)
+        return {key: inside(key, keys[key], item) for key, item in value.items()}
 
     return read
 
@@ -223,7 +209,7 @@ def nearest(word: str, words: tuple[str, ...]) -> str:
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(words)}"
 
 
-def _inside(step: str | int, reader: Reader, value: Any) -> Any:
+def inside(step: str | int, reader: Reader, value: Any) -> Any:
     try:
         return reader(value)
     except Wrong as wrong:

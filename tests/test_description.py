@@ -14,6 +14,7 @@ from tapdraft.generator import values
 from tapdraft.generator.description import (
     GUEST_KEYS, NETWORK_KEYS, Description, Guest, load, parse,
 )  # fmt: skip
+from tapdraft.generator.disks import Disk
 from tapdraft.generator.errors import BadDescription, TapdraftError
 from tapdraft.generator.locate import locate
 
@@ -96,10 +97,10 @@ def test_memory_is_mebibytes_or_says_what_it_is(text: str, memory: int) -> None:
 
 
 def test_one_disk_or_several_as_name_or_table() -> None:
-    assert one('disk = "a"').disks == (values.Disk("a", "raw"),)
+    assert one('disk = "a"').disks == (Disk("a", "raw"),)
     assert one('disk = ["a.qcow2", { file = "b", readonly = true }]').disks == (
-        values.Disk("a.qcow2", "qcow2"),
-        values.Disk("b", "raw", True),
+        Disk("a.qcow2", "qcow2"),
+        Disk("b", "raw", True),
     )
 
 
@@ -126,7 +127,7 @@ MISTAKES = {
     "in a table of disks": ("[guest.w]\n[[guest.w.disk]]\nfile = 1\n", 3, "1", "not a string", ""),
     "disk without file": ("[guest.web]\ndisk = {}\n", 2, "{}", "has no file", "file ="),
     "disk format": (
-        '[guest.w]\ndisk.file="a"\ndisk.format="vmdk"\n', 3, '"vmdk"', "none of raw", ""),
+        '[guest.w]\ndisk.file="a"\ndisk.format="vmdx"\n', 3, '"vmdx"', "none of raw", ""),
     "bad name": ('[guest."a b"]\n', 1, '"a b"', "no guest's name", "a-z, 0-9 and hyphens"),
     "long name": ("[guest.abcdefghijklm]\n", 1, "abcdefghijklm", "1 to 12 characters", ""),
     "same name twice": ("[guest.a]\n[guest.a]\n", 2, "]", "declare", "toml.io"),

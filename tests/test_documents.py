@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tapdraft.generator import (
-    addressing, cli, description, finding, listing, qemu, render, values,
+    addressing, cli, description, devices, disks, finding, listing, qemu, render, values,
 )  # fmt: skip
 from tapdraft.generator.machines import MACHINES
 from tapdraft.helper import __main__ as helper
@@ -70,7 +70,7 @@ def choices(reader: Callable[[Any], Any]) -> set[str]:
     return set()
 
 
-DISK_KEYS = refused(values.disk(description.DISK_FORMATS), {"?": 1}).partition("there are ")[2]
+DISK_KEYS = refused(disks.disk, {"?": 1}).partition("there are ")[2]
 KEYS: dict[str, Iterable[str]] = {
     "The network": description.NETWORK_KEYS,
     "A guest": description.GUEST_KEYS,
@@ -89,11 +89,11 @@ def test_each_key_of_a_description_is_documented_and_no_other(title: str) -> Non
         ("The network", "mode", request.MODES),
         ("A guest", "machine", MACHINES),
         ("A guest", "accel", description.ACCELERATORS),
-        ("A guest", "display", description.DISPLAYS),
+        ("A guest", "display", devices.DISPLAYS),
         ("A guest", "addressing", addressing.WORDS),
         ("A guest", "host", ("closed", "open")),
         ("A guest", "forward", request.PROTOCOLS),
-        ("A disk", "format", description.DISK_FORMATS),
+        ("A disk", "format", disks.DISK_FORMATS),
     ],
 )
 def test_each_word_that_a_key_takes_is_documented_and_no_other(

@@ -134,7 +134,7 @@ def test_further_arguments_come_last_and_unchanged() -> None:
     assert found[-len(words) :] == words
 
 
-@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("name", [name for name in MACHINES if MACHINES[name].proof])
 def test_what_proves_kvm_ends_by_itself(name: str, requires: Callable[..., None]) -> None:
     """Under TCG, which every machine has; under KVM it is the same command."""
     machine = MACHINES[name]
@@ -145,24 +145,3 @@ def test_what_proves_kvm_ends_by_itself(name: str, requires: Callable[..., None]
     subprocess.run(
         [machine.binary, *argv], stdin=subprocess.DEVNULL, timeout=60, check=True
     )
-
-
-@pytest.mark.parametrize("display", ["none", "gtk"])
-@pytest.mark.parametrize("name", MACHINES)
-def test_qemu_accepts_the_machine_and_its_devices(
-    name: str, display: str, requires: Callable[..., None]
-) -> None:
-    """Started stopped, told to quit on its monitor; only the tap is another network here."""
-    machine = MACHINES[name]
-    requires(machine.binary)
-    text = f'machine = "{name}"\ndisk = ["/dev/null"]\nqueues = 2\ncpus = 2\nmtu = 1400\n'
-    argv = qemu.argv(guest(text + f'display = "{display}"\n'), accel="tcg", cpu=machine.cpu)
-    at = argv.index("-netdev") + 1
-    argv[at] = "user,id=net0,restrict=on"
-    argv[argv.index("-display") + 1] = "none"
-    argv[argv.index("-serial") + 1] = "null"
-    done = subprocess.run(
-        [*argv, "-S", "-monitor", "stdio"], input=b"quit\n", capture_output=True, timeout=60,
-        check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, b"")

@@ -18,6 +18,7 @@ import pytest
 from tapdraft.generator import output
 from tapdraft.generator.description import Description, load, parse
 from tapdraft.generator.errors import TapdraftError
+from tapdraft.generator.machines import MACHINES
 from tapdraft.generator.render import render
 from tapdraft.helper.request import parse as parse_request
 
@@ -28,9 +29,12 @@ WANTED = {
     "two-guests": ("helper-run", "nft-run"),
     "quoting": ("helper-run", "nft-run"),
     "routed": ("helper-run", "nft-run"),
+    "networks": ("helper-run", "nft-run"),
+    "runqemu": ("helper-run",),
     "everything": ("helper-helper", "helper-hooks"),
     "addressing": ("helper-run", "nft-run"),
 }
+WANTED |= {f"machine-{name}": ("helper-run",) for name in MACHINES}
 CASES = [(scenario, how) for scenario, all_of_them in WANTED.items() for how in all_of_them]
 
 
@@ -106,7 +110,7 @@ def test_sums_can_be_checked_by_sha256sum(tmp_path: Path) -> None:
 def test_a_script_asks_the_helper_for_what_the_description_says(scenario: str, how: str) -> None:
     """What is written as the request parses, and means the guest's addresses and ways."""
     files = rendered(scenario, how)
-    for guest in described(scenario).guests:
+    for guest in filter(lambda guest: guest.has_tap, described(scenario).guests):
         name = "qemu" if how == "helper-helper" else "ifup"
         text = files[f"{guest.name}/{name}"].decode()
         start = text.index(f"up {guest.name} ")

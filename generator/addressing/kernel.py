@@ -7,6 +7,7 @@ https://docs.kernel.org/admin-guide/nfs/nfsroot.html
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import TYPE_CHECKING
 
+from .. import layout
 from . import Addition
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ def adds(guest: "Guest") -> Addition:
 
 def words(guest: "Guest") -> tuple[str, ...]:
     """ip=, and what makes the card's name the one that ip= has."""
+    if guest.layout == "runqemu":
+        return layout.words(guest)
     # All fields, as systemd's network generator takes no other form; "off": no DHCP besides.
     # Without net.ifnames=0 udev renames eth0 and the address is given to nothing.
     first, second = (*guest.dns, "", "")[:2]

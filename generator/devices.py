@@ -1,0 +1,104 @@
+"""What a person or a program uses to talk to a guest: screen, serial lines, sound, sockets."""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .machines import MACHINES
+from .options import Group, Option, doubled
+from .values import Wrong, text
+
+if TYPE_CHECKING:
+    from .description import Guest
+
+DISPLAYS = ("none", "gtk", "sdl", "egl-headless", "vnc", "public-vnc")
+GL = ("off", "on", "es")
+AUDIO = ("none", "alsa", "pa", "pipewire", "sdl", "oss", "jack")
+SERIAL = ("terminal", "window", "none")  # and tcp:PORT, listen:PORT, file:NAME
+
+_PORT = re.compile(r"(tcp|listen):([1-9][0-9]{0,4})")
+_TERMINAL = "This terminal is its console. Ctrl-a x ends it, Ctrl-a h tells more."
+
+
+def serial_line(value: Any) -> str:
+    """Where a serial line leads."""
+    match = _PORT.fullmatch(text(value))
+    if match and int(match[2]) < 65536:
+        return str(value)
+    if value in SERIAL or (value.startswith("file:") and len(value) > 5):
+        return str(value)
+    hint = "use terminal, window, none, tcp:PORT, listen:PORT or file:NAME"
+    raise Wrong("this is no serial line", hint)
+
+
+def objection(guest: "Guest") -> tuple[str, str, str]:
+    """The key that is wrong, what is wrong with it, and what to do."""
+    machine = MACHINES[guest.machine]
+    if guest.serial.count("terminal") > 1:
+        return "serial", "there is one terminal", "name it once"
+    if guest.display == "none" and "window" in guest.serial:
+        return "serial", "a serial line in a window, without a display", 'write display = "gtk"'
+    if guest.gl != "off" and guest.display not in ("gtk", "sdl"):
+        return "gl", f'gl with display = "{guest.display}"', 'write display = "gtk" or "sdl"'
+    if guest.audio not in ("", "none") and not machine.pci:
+        return "audio", f"machine {guest.machine} has no place for a sound card", "leave it out"
+    if guest.agent and not machine.bus:
+        return "agent", f"machine {guest.machine} has no virtio-serial", "leave it out"
+    return "", "", ""
+
+
+def group(guest: "Guest") -> Group:
+    options = (*_screen(guest), *_serial(guest), *_sound(guest), *_sockets(guest))
+    why = _TERMINAL if "terminal" in guest.serial else "Its screen and its serial lines."
+    return Group(why, options)
+
+
+def screen(guest: "Guest") -> tuple[str, ...]:
+    """The devices of a guest with a screen."""
+    if guest.display == "none":
+        return ()
+    accelerated = guest.gl != "off" or guest.display == "egl-headless"
+    better = {"virtio-vga": "virtio-vga-gl", "virtio-gpu-pci": "virtio-gpu-gl-pci"}
+    devices = MACHINES[guest.machine].display
+    return tuple(better.get(name, name) if accelerated else name for name in devices)
+
+
+def _screen(guest: "Guest") -> Iterator[Option]:
+    # Each further guest gets the next free display number.
+    servers = {"vnc": "vnc=127.0.0.1:0,to=99", "public-vnc": "vnc=:0,to=99"}
+    gl = f",gl={guest.gl}" if guest.gl != "off" else ""
+    yield Option("-display", servers.get(guest.display, guest.display) + gl)
+    for device in screen(guest):
+        yield Option("-device", device)
+
+
+def _serial(guest: "Guest") -> Iterator[Option]:
+    for line in (*(MACHINES[guest.machine].before), *guest.serial):
+        yield Option("-serial", _line(line))
+
+
+def _line(line: str) -> str:
+    match = _PORT.fullmatch(line)
+    if match:
+        more = ",server=on,wait=off" if match[1] == "listen" else ",nodelay=on"
+        return f"tcp:127.0.0.1:{match[2]}{more}"
+    return {"terminal": "mon:stdio", "window": "mon:vc", "none": "null"}.get(line, line)
+
+
+def _sound(guest: "Guest") -> Iterator[Option]:
+    if guest.audio:
+        yield Option("-audiodev", f"{guest.audio},id=snd0")
+        if guest.audio != "none":
+            yield Option("-device", "AC97,audiodev=snd0")
+
+
+def _sockets(guest: "Guest") -> Iterator[Option]:
+    if guest.agent:
+        bus = MACHINES[guest.machine].bus
+        yield Option("-chardev", f"socket,id=agent0,path={doubled(guest.agent)},server=on,wait=off")
+        yield Option("-device", f"virtio-serial-{bus}")
+        yield Option("-device", "virtserialport,chardev=agent0,name=org.qemu.guest_agent.0")
+    if guest.qmp:
+        port = guest.qmp.removeprefix("tcp:")
+        where = f"tcp:127.0.0.1:{port}" if port != guest.qmp else f"unix:{doubled(guest.qmp)}"
+        yield Option("-qmp", f"{where},server=on,wait=off")

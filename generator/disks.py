@@ -1,0 +1,151 @@
+"""A guest's disks: how each is attached, what its format is, and what has to be unpacked first."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import values
+from .machines import MACHINES
+from .options import Group, Option, doubled
+from .values import Wrong
+
+if TYPE_CHECKING:
+    from .description import Guest
+
+BUSES = ("virtio", "scsi", "ide", "sd", "cdrom", "mtd")
+# By the ending of a file's name. Never left to qemu: a guest that writes another format's header
+# into a raw disk would be given whatever file that header names.
+FORMATS = {
+    ".qcow2": "qcow2", ".vmdk": "vmdk", ".vhd": "vpc", ".vhdx": "vhdx", ".vdi": "vdi",
+}  # fmt: skip
+DISK_FORMATS = ("raw", *FORMATS.values())
+UNPACKERS = {
+    ".zst": ("zstd", "-dcq"), ".gz": ("gzip", "-dc"), ".xz": ("xz", "-dc"),
+    ".bz2": ("bzip2", "-dc"), ".lz4": ("lz4", "-dcq"),
+}  # fmt: skip
+# A shell's file descriptors have one digit; those up to 4 are in use.
+DESCRIPTORS = range(5, 10)
+
+
+class Disk(NamedTuple):
+    file: str  # as named in the description
+    format: str
+    readonly: bool = False
+    bus: str = ""  # the machine's usual one
+
+
+class Packed(NamedTuple):
+    """A compressed disk: unpacked into a file without a name, which `descriptor` holds open."""
+
+    descriptor: int
+    file: str
+    unpacker: tuple[str, ...]
+
+
+def stem(file: str) -> str:
+    """The name without the ending of a compression."""
+    return file.rpartition(".")[0] if is_packed(file) else file
+
+
+def is_packed(file: str) -> bool:
+    return "." + file.rpartition(".")[2] in UNPACKERS
+
+
+def kind(file: str) -> str:
+    """The format that the name tells."""
+    return FORMATS.get("." + stem(file).rpartition(".")[2], "raw")
+
+
+_READ = values.table(
+    "a disk",
+    {
+        "file": values.file, "format": values.one_of(*DISK_FORMATS), "readonly": values.boolean,
+        "bus": values.one_of(*BUSES),
+    },
+)  # fmt: skip
+
+
+def disk(value: Any) -> Disk:
+    """A file's name, or a table of `file`, `format`, `readonly` and `bus`."""
+    if not isinstance(value, str | dict):
+        raise Wrong(f"this is {values.named(value)}, not a file's name or a table")
+    found = _READ({"file": value} if isinstance(value, str) else value)
+    if "file" not in found:
+        raise Wrong("this disk has no file", 'write file = "disk.img"')
+    found.setdefault("format", kind(found["file"]))
+    if found["file"].endswith(".iso"):
+        found = {"bus": "cdrom", "readonly": True, **found}
+    return Disk(**found)
+
+
+def packed(guest: "Guest") -> tuple[Packed, ...]:
+    files = [disk.file for disk in guest.disks if is_packed(disk.file)]
+    return tuple(
+        Packed(number, file, UNPACKERS["." + file.rpartition(".")[2]])
+        for number, file in zip(DESCRIPTORS, files, strict=False)
+    )
+
+
+def objection(guest: "Guest") -> tuple[str, str]:
+    """What is wrong with the disks of this guest, and what to do."""
+    machine = MACHINES[guest.machine]
+    files = [disk.file for disk in guest.disks if is_packed(disk.file)]
+    if files and not guest.snapshot:
+        return (
+            f"{files[0]} is compressed: what the guest writes could not be kept",
+            "write snapshot = true, or unpack it",
+        )
+    if len(files) > len(DESCRIPTORS):
+        return f"at most {len(DESCRIPTORS)} disks can be compressed", "unpack some"
+    for disk in guest.disks:
+        bus = disk.bus or machine.disk
+        if not bus:
+            return f"machine {guest.machine} has no disks", "start it from an initrd"
+        if bus in ("virtio", "scsi") and not machine.bus:
+            return f"machine {guest.machine} has no {bus}", f'write bus = "{machine.disk}"'
+    return "", ""
+
+
+def group(guest: "Guest") -> Group:
+    options = [Option("-snapshot")] if guest.snapshot else []
+    options += _disks(guest)
+    why = "Its disks. The format is named, never guessed from what the guest wrote."
+    if guest.snapshot:
+        why += " What the guest writes goes when qemu ends."
+    return Group(why, tuple(options))
+
+
+def _disks(guest: "Guest") -> Iterator[Option]:
+    machine = MACHINES[guest.machine]
+    unnamed = {disk.file: disk.descriptor for disk in packed(guest)}
+    controllers = set()
+    for index, disk in enumerate(guest.disks):
+        bus = disk.bus or ("virtio" if machine.bus else machine.disk)
+        bus = "ide" if bus == "cdrom" and not machine.bus else bus
+        device, controller = _device(bus, machine.bus)
+        interface = "none" if device else bus
+        more = ",media=cdrom" if disk.bus == "cdrom" and bus == "ide" else ""
+        yield Option("-drive", _drive(index, disk, interface, unnamed.get(disk.file, 0)) + more)
+        if controller and controller not in controllers:
+            controllers.add(controller)
+            yield Option("-device", controller)
+        if device:
+            yield Option("-device", f"{device},drive=disk{index}")
+
+
+def _device(bus: str, virtio: str) -> tuple[str, str]:
+    """The device of a disk, "" where the board has it itself, and the controller it needs."""
+    return {
+        "virtio": (f"virtio-blk-{virtio}", ""),
+        "scsi": ("scsi-hd", f"virtio-scsi-{virtio}"),
+        "cdrom": ("scsi-cd", f"virtio-scsi-{virtio}"),
+        "sd": ("sd-card", "sdhci-pci") if virtio == "pci" else ("", ""),
+    }.get(bus, ("", ""))
+
+
+def _drive(index: int, disk: Disk, interface: str, descriptor: int) -> str:
+    # "nbd:..." would be a protocol to qemu, not a file's name.
+    plain = disk.file if ":" not in disk.file or disk.file.startswith("/") else f"./{disk.file}"
+    file = f"/dev/fd/{descriptor}" if descriptor else doubled(plain)
+    place = f",id=disk{index}" if interface == "none" else f",index={index},id=disk{index}"
+    readonly = ",readonly=on" if disk.readonly or disk.bus == "cdrom" else ""
+    return f"file={file},if={interface}{place},format={disk.format}{readonly}"

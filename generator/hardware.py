@@ -1,0 +1,113 @@
+"""The keys of a guest that say what its hardware is and how it is reached, beside its tap.
+
+Each is a row of KEYS; what it means is in tapdraft.toml(5).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import devices, disks, firmware, layout, network, values
+from .machines import MACHINES
+from .network import Interface
+from .reading import Keys
+
+if TYPE_CHECKING:
+    from .description import Guest
+
+_INTERFACE = values.table(
+    "an interface",
+    {
+        "network": values.one_of(*network.FURTHER),
+        "bridge": values.interface,
+        "mac": values.mac,
+        "nic": values.text,
+        "forward": values.many(values.forward),
+    },
+)
+
+
+def _interface(value: Any) -> Interface:
+    found = _INTERFACE(value)
+    if (found.get("network") == "bridge") != ("bridge" in found):
+        raise values.Wrong("which bridge?", 'write { network = "bridge", bridge = "br0" }')
+    if "network" not in found:
+        raise values.Wrong("of what kind?", 'write { network = "user" }')
+    if found["network"] == "bridge" and "forward" in found:
+        raise values.Wrong("a bridge forwards no ports", 'write network = "user"', ("forward",))
+    return Interface(
+        found["network"], found.get("bridge", ""), found.get("mac", ""), found.get("nic", ""),
+        found.get("forward", ()),
+    )  # fmt: skip
+
+
+KEYS: Keys = {
+    "board": values.text,
+    "cpu": values.text,
+    "nic": values.text,
+    "dtb": values.file,
+    "bios": values.file,
+    "firmware": values.file,
+    "display": values.one_of(*devices.DISPLAYS),
+    "gl": values.one_of(*devices.GL),
+    "serial": values.many(devices.serial_line),
+    "audio": values.one_of(*devices.AUDIO),
+    "agent": values.file,
+    "qmp": values.file,
+    "snapshot": values.boolean,
+    "nfs": layout.nfs,
+    "network": values.one_of(*network.KINDS),
+    "bridge": values.interface,
+    "vhost": values.boolean,
+    "tftp": values.file,
+    "interface": values.one_or_many(_interface),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What these keys come to for one guest."""
+
+    board: str = ""  # -machine, "" for the machine's own
+    cpu: str = ""  # -cpu, "" for the machine's own
+    nic: str = ""  # -device, "" for the machine's own
+    dtb: str = ""
+    bios: str = ""
+    firmware: str = ""  # one of firmware.WORDS, or a file
+    display: str = "none"
+    gl: str = "off"
+    serial: tuple[str, ...] = ("terminal",)
+    audio: str = ""
+    agent: str = ""  # the socket of the guest agent
+    qmp: str = ""  # a socket, or tcp:PORT
+    snapshot: bool = False
+    nfs: str = ""  # SERVER:/folder,options or /folder,options
+    network: str = "tap"  # one of network.KINDS
+    bridge: str = ""
+    vhost: bool = False
+    tftp: str = ""
+    interfaces: tuple[Interface, ...] = ()
+    layout: str = "blocks"  # of [network]
+
+    @property
+    def has_tap(self) -> bool:
+        return self.network == "tap"
+
+
+def objections(guest: "Guest") -> Iterator[tuple[str, str, str]]:
+    """The key, what is wrong with it, and what to do."""
+    machine = MACHINES[guest.machine]
+    if guest.accel == "kvm" and not (machine.kvm or guest.cpu):
+        yield "accel", f"machine {guest.machine} does not run under KVM", 'write accel = "tcg"'
+    if guest.kernel and machine.dtb and not guest.dtb:
+        what = f"machine {guest.machine} has no way to tell the kernel what it is"
+        yield "kernel", what, 'name the device tree: dtb = "board.dtb"'
+    if guest.dtb and not guest.kernel:
+        yield "dtb", "dtb without a kernel", "name a kernel as well"
+    if guest.firmware and guest.bios:
+        yield "bios", "bios and firmware are two ways of the same", "leave one of them out"
+    yield ("firmware", *firmware.objection(guest))
+    yield ("disk", *disks.objection(guest))
+    yield devices.objection(guest)
+    yield network.objection(guest)
+    yield ("nfs", *layout.nfs_objection(guest))

@@ -1,0 +1,154 @@
+"""A guest's network interfaces, of each kind, as qemu is told of them.
+
+tap     its tap, with tapdraft's NAT
+user    qemu's own network stack: no privilege and nothing on the host; slow, and without ping
+bridge  a bridge of the site's, through qemu-bridge-helper
+none    nothing
+"""
+
+import hashlib
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..helper.request import Forward
+from . import requests
+from .machines import MACHINES
+from .options import Group, Option, doubled
+from .shell import Marked
+
+if TYPE_CHECKING:
+    from .description import Guest
+
+KINDS = ("tap", "user", "bridge", "none")
+FURTHER = ("user", "bridge")  # beside the first: there is one tap for a guest
+
+_WHY_TAP = {
+    "run": "Its network: the tap is there already, so qemu runs no script.",
+    "helper": "Its network: qemu asks the helper for the tap, which goes when qemu ends.",
+    "hooks": "Its network: the tap is there; qemu runs the two scripts, as whoever started it.",
+}
+_WHY = {
+    "user": "Its network: qemu's own, which needs nothing of the host. Ports of 127.0.0.1 lead in.",
+    "bridge": "Its network: a bridge of the host; qemu-bridge-helper has to be allowed to use it.",
+    "none": "It has no network.",
+}
+
+
+class Interface(NamedTuple):
+    """One beside the first."""
+
+    network: str  # one of FURTHER
+    bridge: str = ""
+    mac: str = ""
+    nic: str = ""
+    forwards: tuple[Forward, ...] = ()
+
+
+def mac(guest: str, address: str, layout: str, index: int = 0) -> str:
+    """The MAC of a guest that names none; 52: locally administered.
+
+    From the whole address, so unique wherever the address is; as runqemu has it with that layout.
+    Without an address from the guest's name, which is unique in the description only.
+    """
+    if address:
+        packed = IPv4Address(address).packed
+        first: tuple[int, ...] = (0x52, 0x54)
+        if layout == "runqemu":
+            first, packed = (0x52, 0x54, 0x00, 0x12, 0x34), packed[3:]
+    else:
+        first, packed = (0x52, 0x54), hashlib.sha256(f"{guest} {index}".encode()).digest()[:4]
+    return ":".join(f"{byte:02x}" for byte in (*first, *packed))
+
+
+def objection(guest: "Guest") -> tuple[str, str, str]:
+    """The key that is wrong, what is wrong with it, and what to do."""
+    kind = guest.network
+    if (kind == "bridge") != bool(guest.bridge):
+        what = "bridge without the network of that kind" if guest.bridge else "which bridge?"
+        return "bridge", what, 'write network = "bridge" and bridge = "br0"'
+    for key, given in (("vhost", guest.vhost), ("queues", guest.queues > 1)):
+        if given and kind != "tap":
+            return key, f'{key} with network = "{kind}"', "only a tap has that"
+    if guest.forwards and kind not in ("tap", "user"):
+        return "forward", f'ports cannot be forwarded with network = "{kind}"', "leave it out"
+    if guest.tftp and kind != "user":
+        return "tftp", f'tftp with network = "{kind}"', 'only network = "user" serves files'
+    if guest.interfaces and _on_board(guest.nic or MACHINES[guest.machine].nic):
+        what = f"machine {guest.machine} has one network interface, on its board"
+        return "interface", what, "leave it out"
+    return "", "", ""
+
+
+def group(guest: "Guest", attach: str) -> Group:
+    if guest.network == "none":
+        return Group(_WHY["none"], (Option("-nic", "none"),))
+    netdev = _netdev(guest, attach)
+    nic = guest.nic or MACHINES[guest.machine].nic
+    device = f",mac={guest.mac}"
+    if guest.queues > 1:
+        device += ",mq=on"
+        # Two vectors a queue pair, one for the control queue, one for changes of configuration.
+        device += f",vectors={2 * guest.queues + 2}" if "-pci" in nic else ""
+    device += f",host_mtu={guest.mtu}" if guest.mtu != 1500 else ""
+    why = _WHY_TAP[attach] if guest.network == "tap" else _WHY[guest.network]
+    return Group(why, (Option("-netdev", netdev), _card(nic, "net0", device)))
+
+
+def further(guest: "Guest") -> Group:
+    """The interfaces beside the first."""
+    return Group("Further network interfaces.", tuple(_further(guest)))
+
+
+def _further(guest: "Guest") -> Iterator[Option]:
+    for number, one in enumerate(guest.interfaces, 1):
+        link = _bridge(one.bridge, number) if one.bridge else _user(one.forwards, "", number)
+        address = one.mac or mac(guest.name, "", "", number)
+        nic = one.nic or MACHINES[guest.machine].nic
+        yield Option("-netdev", link)
+        yield _card(nic, f"net{number}", f",mac={address}")
+
+
+def _netdev(guest: "Guest", attach: str) -> str:
+    if guest.network == "user":
+        return _user(guest.forwards, guest.tftp, 0)
+    if guest.network == "bridge":
+        return _bridge(guest.bridge, 0)
+    tap = requests.up(guest).tap
+    more = f",queues={guest.queues}" if guest.queues > 1 else ""
+    more += ",vhost=on" if guest.vhost else ""
+    return {
+        "run": f"tap,id=net0,ifname={tap},script=no,downscript=no{more}",
+        "helper": f"tap,id=net0{more},helper=tapdraft-helper {requests.up(guest).line()}",
+        "hooks": Marked(
+            f"tap,id=net0,ifname={tap},script=$here/ifup,downscript=$here/ifdown{more}"
+        ),
+    }[attach]
+
+
+def _user(forwards: tuple[Forward, ...], tftp: str, number: int) -> str:
+    words = [f"user,id=net{number}"]
+    # Of the loopback only: to the outside the ports would be open without any policy's say.
+    words += [f"hostfwd={f.protocol}:127.0.0.1:{f.port}-:{f.guest_port}" for f in forwards]
+    words += [f"tftp={doubled(tftp)}"] if tftp else []
+    return ",".join(words)
+
+
+def _bridge(name: str, number: int) -> str:
+    return f"bridge,id=net{number},br={name}"
+
+
+def _on_board(nic: str) -> str:
+    return nic.removeprefix("on board ") if nic.startswith("on board ") else ""
+
+
+def _card(nic: str, netdev: str, more: str) -> Option:
+    model = _on_board(nic)
+    if model:
+        more = more.replace("mac=", "macaddr=")
+        return Option("-net", f"nic,netdev={netdev},model={model}{more}")
+    name = nic.partition(",")[0]
+    # No boot ROM: nothing is loaded over the network, and the ROM's file need not be installed.
+    if "romfile=" not in nic and not name.endswith(("-device", "-ccw")) and "usb" not in name:
+        more += ",romfile="
+    return Option("-device", f"{nic},netdev={netdev}{more}")
