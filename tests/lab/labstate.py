@@ -20,6 +20,8 @@ VOLATILE_FLAGS = {"LOWER_UP", "NO-CARRIER", "RUNNING", "M-DOWN"}
 # nft numbers everything anew; counters count.
 VOLATILE_NFT_KEYS = {"handle", "packets", "bytes"}
 VOLATILE_ROUTE_WORDS = re.compile(r" (linkdown|expires \d+sec)\b")
+# A tap that is left brings a hundred sysctls with it: the first lines of a section tell enough.
+MOST_LINES = 30
 
 Sections = Mapping[str, tuple[str, ...]]
 
@@ -35,7 +37,8 @@ class Snapshot:
         return Snapshot({k: v for k, v in self.sections.items() if k not in names})
 
     def diff(self, later: Snapshot) -> str:
-        """What `later` has more (+) and less (-), a line each, by section; empty if the same."""
+        """What `later` has more (+) and less (-), by section, cut where it is long; empty if the
+        same."""
         return "\n".join(self._diff(later))
 
     def _diff(self, later: Snapshot) -> Iterator[str]:
@@ -44,7 +47,9 @@ class Snapshot:
             changed = [line for line in lines if line[0] in "+-"]
             if changed:
                 yield f"{name}:"
-                yield from (f"  {line}" for line in changed)
+                yield from (f"  {line}" for line in changed[:MOST_LINES])
+            if len(changed) > MOST_LINES:
+                yield f"  ... and {len(changed) - MOST_LINES} more"
 
 
 def snapshot(probe: str, *, macs: bool = True) -> Snapshot:
