@@ -436,6 +436,7 @@ def test_python_imports_from_the_fixed_folders_only(stubbed: Site, hostile: str)
     assert (answer["isolated"], answer["no_site"]) == (1, 1)
     assert not {"site", "runpy", "usercustomize"} & set(answer["modules"])
     stubbed.run(["rm", f"{site_packages}/evil.pth", f"{PREFIX}/pyvenv.cfg"]).check()
+    stubbed.run(["rm", "-r", "/home/alice/.local"]).check()
 
 
 def test_all_that_the_real_helper_imports_is_checked() -> None:
