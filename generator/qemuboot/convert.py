@@ -1,0 +1,87 @@
+"""tapdraft import: from a qemuboot.conf to the text of a description."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import description
+from ..errors import BadDescription, TapdraftError, plain
+from . import hardware, links, words
+from .files import Files
+from .keys import Keys
+from .reading import read
+from .writing import Key, document
+
+
+class Imported(NamedTuple):
+    text: str  # the description
+    warnings: tuple[str, ...]  # a line each, with file and line
+
+
+def convert(conf: str, base: Path, fstype: str = "") -> Imported:
+    """The description for `conf`, to be kept in the folder `base`.
+
+    Raises TapdraftError: for a file that cannot be read or is malformed, a machine that is not
+    known, or values that make no description.
+    """
+    variables = read(conf)
+    files = Files(conf, variables, fstype)
+    try:
+        keys = Keys(variables, files, base.absolute())
+        _fill(keys)
+    except BadDescription:
+        raise
+    except TapdraftError as error:
+        raise TapdraftError(f"{conf}: {error.args[0]}", error.hint, error.status) from None
+    image = files.value("IMAGE_LINK_NAME") or files.value("IMAGE_NAME")
+    guest = [*([Key("title", image)] if image else []), *sorted(keys.guest, key=_order)]
+    text = document(_head(conf, keys), {"network": keys.network, f"guest.{_name(keys)}": guest})
+    _prove(text, conf)
+    warnings = [f"warning: {plain(conf)}:{line}: {plain(what)}" for line, what in keys.warnings]
+    missing = dict.fromkeys(str(file) for file in files.missing)
+    warnings += [f"warning: there is no {plain(file)}" for file in missing]
+    return Imported(text, tuple(warnings))
+
+
+def _fill(keys: Keys) -> None:
+    """All keys, in the order of a description."""
+    for step in (
+        hardware.hardware, hardware.start, hardware.disk, links.network, links.console,
+        links.extras,
+    ):  # fmt: skip
+        step(keys)
+    if keys.append:
+        keys.add("append", " ".join(keys.append))
+    if keys.qemu:
+        keys.add("qemu", words.flat(keys.qemu), "as the machine's configuration has them")
+    keys.rest()
+
+
+def _order(key: Key) -> bool:
+    """What is switched off comes last, as it is read last."""
+    return key.off
+
+
+def _head(conf: str, keys: Keys) -> list[str]:
+    return [
+        f"From {plain(Path(conf).name)}, by tapdraft import.",
+        "Files are named relative to this file's folder, where they are below it. A comment below",
+        "[guest] is what one of runqemu's words would change: see tapdraft-runqemu(7).",
+    ]
+
+
+def _name(keys: Keys) -> str:
+    """A guest's name is short: the machine's, if need be without what all of them begin with."""
+    name = re.sub("[^a-z0-9-]", "-", keys.files.value("MACHINE").lower()) or keys.name
+    name = name if len(name) <= 12 else name.removeprefix("qemu")
+    return name[:12].strip("-") or "guest"
+
+
+def _prove(text: str, conf: str) -> None:
+    """It has to be a description that render takes."""
+    try:
+        description.parse(text.encode(), f"what {conf} comes to")
+    except BadDescription as bad:
+        raise TapdraftError(
+            f"{conf} makes no description:\n{bad}", "its variables contradict each other", 2
+        ) from None
