@@ -9,8 +9,9 @@ from itertools import groupby
 from . import plan as p
 from .errors import HelperError, InTheWay
 from .netlink import (
-    IFF_MULTI_QUEUE, IFF_VNET_HDR, Kernel, Link, Message, add_element, delete_element, delete_table,
-    forward_key, forward_value, listening, read_sysctl, ruleset, uplink_key, write_sysctl,
+    IFF_MULTI_QUEUE, IFF_VNET_HDR, AnswerLost, Kernel, Link, Message, add_element, delete_element,
+    delete_table, forward_key, forward_value, listening, read_sysctl, ruleset, uplink_key,
+    write_sysctl,
 )  # fmt: skip
 from .request import Request
 from .ruleset import FORWARDS, UPLINKS
@@ -107,7 +108,7 @@ class Work:
                 step()
                 done += operations if isinstance(operations[0], _TRANSACTION) else ()
             except OSError as error:
-                left = self.undo(done)
+                left = self.undo(done + operations if isinstance(error, AnswerLost) else done)
                 raise HelperError(
                     "; ".join((_failed(operations[0], error), *left)), _hint(error, not left)
                 ) from None
@@ -116,10 +117,13 @@ class Work:
         """Undo operations of carry_out(); what could not be undone, in words."""
         # Not "if undo": an operation without fields is an empty tuple.
         steps = (p.undo(operation) for operation in reversed(done))
-        return self.take_down(tuple(step for step in steps if step is not None))
+        return self.take_down(tuple(step for step in steps if step is not None), perhaps=True)
 
-    def take_down(self, plan: p.Plan) -> list[str]:
-        """As much of the plan as can be done; what could not be, in words."""
+    def take_down(self, plan: p.Plan, perhaps: bool = False) -> list[str]:
+        """As much of the plan as can be done; what could not be, in words.
+
+        `perhaps` not all of what it undoes was done.
+        """
         # Taps go before rules: none may be open for a moment without them. sorted() is stable.
         first = {p.RemoveForward: 0, p.DeleteTap: 1}
         errors = []
@@ -127,7 +131,8 @@ class Work:
             try:
                 step()
             except OSError as error:
-                errors.append(_failed(operations[0], error))
+                if not (perhaps and error.errno == errno.ENOENT):
+                    errors.append(_failed(operations[0], error))
         return errors
 
     def _steps(

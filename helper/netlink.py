@@ -137,6 +137,10 @@ class Element(NamedTuple):
 Message = tuple[int, int, bytes]  # of an nftables transaction: kind, flags, attributes
 
 
+class AnswerLost(OSError):
+    """What was asked may have been done: only the answer did not arrive."""
+
+
 class Kernel:
     """Netlink sockets into this process's network namespace. OSError where the kernel refuses."""
 
@@ -289,7 +293,10 @@ class Kernel:
 def _answers(via: socket.socket, asked: int) -> Iterator[tuple[int, bytes]]:
     """Flags and body of each message that answers sequence number `asked`; OSError for an error."""
     while True:
-        data, offset = via.recv(1 << 18), 0
+        try:
+            data, offset = via.recv(1 << 18), 0
+        except OSError as error:
+            raise AnswerLost(error.errno, error.strerror) from None
         while offset < len(data):
             length, code, flags, sequence = struct.unpack_from("=IHHI", data, offset)
             if sequence == asked:

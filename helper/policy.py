@@ -89,10 +89,7 @@ class Section(NamedTuple):
 
 
 def _is_member(uid: int, group: grp.struct_group) -> bool:
-    try:
-        user = pwd.getpwuid(uid)
-    except KeyError:
-        return False
+    user = pwd.getpwuid(uid)  # a failure is no way around the deny either
     return user.pw_name in group.gr_mem or user.pw_gid == group.gr_gid
 
 

@@ -23,7 +23,8 @@ from labsite import HELPER
 # linux/ptrace.h
 _CONT, _DETACH, _SYSCALL, _SEIZE, _SYSCALL_INFO = 7, 17, 24, 0x4206, 0x420E
 _SYSGOOD, _EXITKILL = 1, 0x100000
-_ENTRY, _EXIT = 1, 2
+_ENTRY = 1
+_WALL = 0x40000000  # linux/wait.h: also who is not a child
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 _seccomp = ctypes.CDLL("libseccomp.so.2")
@@ -70,7 +71,6 @@ class Traced:
         self.process: Process = lab.start(stopped, user=user)
         self.pid = self.process.pid
         self.call: Call | None = None
-        self._entry = False
         os.waitid(os.P_PID, self.pid, os.WSTOPPED)
         self._ptrace(_SEIZE, _SYSGOOD | _EXITKILL)
         os.kill(self.pid, signal.SIGCONT)
@@ -88,12 +88,18 @@ class Traced:
 
     def run_to(self, wanted: Callable[[Call], bool], times: int = 1) -> Call:
         """Stop before the nth system call that is wanted; fails if the program ends first."""
+        call = self.find(wanted, times)
+        assert call is not None, f"it ended before that\n{self.process.console}"
+        return call
+
+    def find(self, wanted: Callable[[Call], bool], times: int = 1) -> Call | None:
+        """The same; None if the program ends first."""
         while (call := self.step()) is not None:
             if call.entry and wanted(call):
                 times -= 1
                 if not times:
-                    return call
-        raise AssertionError(f"it ended before that\n{self.process.console}")
+                    break
+        return call
 
     def text(self, address: int) -> str:
         """A string of its memory, such as a path."""
@@ -114,7 +120,8 @@ class Traced:
     def kill(self) -> None:
         """SIGKILL: before a system call, that one is not made any more."""
         os.kill(self.pid, signal.SIGKILL)
-        self.end()
+        while not self._ended(os.waitpid(self.pid, _WALL)[1]):
+            pass
 
     def end(self) -> int:
         """Let it run on, traced, to its end; its exit status."""
@@ -132,10 +139,8 @@ class Traced:
         deliver = 0
         while True:
             self._ptrace(_SYSCALL, deliver)
-            _, status = os.waitpid(self.pid, 0x40000000)  # __WALL
-            if not os.WIFSTOPPED(status):
-                self.process.popen.returncode = os.waitstatus_to_exitcode(status)
-                self.process.wait()
+            _, status = os.waitpid(self.pid, _WALL)
+            if self._ended(status):
                 return None
             deliver = os.WSTOPSIG(status)
             if deliver == signal.SIGTRAP | 0x80:
@@ -143,12 +148,20 @@ class Traced:
             if status >> 16 or deliver == signal.SIGTRAP:  # a group stop, an exec
                 deliver = 0
 
+    def _ended(self, status: int) -> bool:
+        if os.WIFSTOPPED(status):
+            return False
+        # This took what Popen would have waited for.
+        self.process.popen.returncode = os.waitstatus_to_exitcode(status)
+        self.process.wait()
+        return True
+
     def _describe(self) -> Call:
+        if self.call and self.call.entry:  # what follows an entry is its exit
+            return self.call._replace(entry=False)
         info = _Info()
         self._ptrace(_SYSCALL_INFO, ctypes.addressof(info), ctypes.sizeof(info))
-        if info.op == _ENTRY:
-            self._last = (_name(info.nr), tuple(info.args))
-        return Call(info.op == _ENTRY, *self._last)
+        return Call(info.op == _ENTRY, _name(info.nr), tuple(info.args))
 
     def _ptrace(self, request: int, data: int, address: int = 0) -> None:
         if _libc.ptrace(request, self.pid, address, data) == -1:

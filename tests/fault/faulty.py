@@ -1,0 +1,70 @@
+"""Runs the helper's Python side with one netlink answer or one ioctl replaced by an error.
+
+    faulty.py KIND NUMBER ERROR REQUEST-WORDS...
+
+KIND is `request` (the kernel refuses the nth request), `answer` (it is carried out, and the answer
+gets lost), or `ioctl`. Root runs it in a lab: what is tested is what the helper does about it. Exit
+status 77 says that there were fewer than NUMBER of them.
+"""
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+import sys
+
+KIND, NUMBER, ERROR = sys.argv[1], int(sys.argv[2]), getattr(errno, sys.argv[3])
+count = 0
+
+
+def due(kind: str) -> bool:
+    """Is this the one?"""
+    global count
+    count += kind == KIND
+    return kind == KIND and count == NUMBER
+
+
+class Faulty(socket.socket):
+    """A netlink socket that now and then lies about the kernel."""
+
+    forged = b""
+    lost = False
+
+    def send(self, data: bytes, flags: int = 0) -> int:  # type: ignore[override]
+        if due("request"):
+            # A transaction is a batch: its last message is what is acknowledged.
+            _, _, _, sequence, _ = struct.unpack_from("=IHHII", data)
+            self.forged = struct.pack("=IHHIIi", 36, 2, 0, sequence, 0, -ERROR) + data[:16]
+            return len(data)
+        self.lost = due("answer")
+        return super().send(data, flags)
+
+    def recv(self, size: int, flags: int = 0) -> bytes:  # type: ignore[override]
+        forged, self.forged = self.forged, b""
+        if self.lost:
+            super().recv(size, flags)
+            raise OSError(ERROR, os.strerror(ERROR))
+        return forged or super().recv(size, flags)
+
+
+def ioctl(descriptor: int, request: int, *rest: object) -> object:
+    if due("ioctl"):
+        raise OSError(ERROR, os.strerror(ERROR))
+    return real_ioctl(descriptor, request, *rest)  # type: ignore[arg-type]
+
+
+def main() -> None:
+    sys.path.insert(0, "/usr/local/lib/tapdraft")
+    from tapdraft.helper import __main__ as helper  # noqa: PLC0415
+    from tapdraft.helper import netlink  # noqa: PLC0415
+
+    modules = (vars(netlink)["socket"], vars(netlink)["fcntl"])
+    vars(modules[0])["socket"] = Faulty
+    vars(modules[1])["ioctl"] = ioctl
+    status = helper.main(["tapdraft-helper", *sys.argv[4:]])
+    os._exit(status if count >= NUMBER else 77)
+
+
+real_ioctl = fcntl.ioctl
+main()

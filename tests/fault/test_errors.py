@@ -1,0 +1,91 @@
+"""Whatever the kernel refuses, the state afterwards is the one before."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from attacker import UP
+from labnet import PYTHON, Lab
+from labrun import Result
+from labsite import HELPER
+from labstate import Snapshot
+
+# All that an `up` can do: a route beside the address, two uplinks, forwards, several queues.
+EVERYTHING = ("up", "web", "192.168.7.1/32", "192.168.7.2", "nat", "uplink=eth0", "uplink=eth1",
+              "forward=tcp:8080:80", "forward=udp:5353:53", "queues=2", "mtu=1400")
+ERRORS = ("ENOMEM", "EBUSY", "EPERM", "ENOBUFS")
+NO_MORE = 77
+
+
+def run(lab: Lab, *words: str) -> Result:
+    script = lab.site.write("/tmp/faulty.py", (Path(__file__).parent / "faulty.py").read_text())
+    return lab.run([PYTHON, "-I", script, *words])
+
+
+def assert_undone(lab: Lab, before: Snapshot, done: Result) -> None:
+    """Exit status 1, an error that a person can read, and no trace."""
+    assert done.status == 1, str(done)
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert "internal error" not in done.stderr
+    residue = before.diff(lab.snapshot())
+    assert not residue, f"{done}\n{residue}"
+
+
+@pytest.mark.parametrize("kind", ["request", "answer", "ioctl"])
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_up_that_is_refused_anywhere_leaves_nothing(target: Lab, kind: str, error: str) -> None:
+    """Each netlink request and ioctl in turn; or it is carried out and only the answer is lost."""
+    before = target.snapshot()
+    for number in itertools.count(1):
+        done = run(target, kind, str(number), error, *EVERYTHING)
+        if done.status == NO_MORE:
+            break
+        assert_undone(target, before, done)
+    assert number > {"request": 14, "answer": 14, "ioctl": 3}[kind]
+    target.run([PYTHON, "-I", "/tmp/faulty.py", "none", "0", "EPERM", "down", "--all"]).check()
+
+
+@pytest.mark.parametrize("error", ["ENOMEM", "EPERM"])
+def test_a_down_that_is_refused_anywhere_can_be_repeated(target: Lab, error: str) -> None:
+    """It takes down what it can, says what it could not, and the next one finds the rest."""
+    before = target.snapshot()
+    for number in itertools.count(1):
+        run(target, "none", "0", error, *EVERYTHING).check()
+        done = run(target, "request", str(number), error, "down", "--all")
+        if done.status == NO_MORE:
+            break
+        assert done.status == 1, str(done)
+        assert done.stderr.startswith("error: ")
+        run(target, "none", "0", error, "down", "--all").check()
+        target.assert_no_residue(before)
+    assert number > 5
+
+
+# The system calls by which an `up` changes something, with an error that each may have.
+CALLS = [("ioctl", "ENOMEM"), ("openat", "EMFILE"), ("write", "EPERM"), ("sendto", "ENOBUFS"),
+         ("setsockopt", "EPERM"), ("socket", "ENFILE"), ("capset", "EPERM"), ("bind", "EACCES")]
+
+
+@pytest.mark.parametrize(("call", "error"), CALLS)
+def test_a_system_call_that_fails_in_the_installed_helper_leaves_nothing(
+        target: Lab, call: str, error: str) -> None:
+    """The same from outside, by strace, with all of the confinement on."""
+    before = target.snapshot()
+    # Of the files that are opened, only the last ones have to do with taps.
+    total = int(target.run(["sh", "-c", f"strace -qq -u alice -e trace={call} {HELPER} {' '.join(UP)} "
+                            f"2>&1 | grep -c '^{call}('"]).stdout)
+    target.helper("down", "--all").check()
+    for number in range(max(1, total - 24), total + 1):
+        done = target.run(["strace", "-qq", "-u", "alice", "-o", "/dev/null", "-e", f"trace={call}",
+                           "-e", f"inject={call}:error={error}:when={number}", HELPER, *UP])
+        assert "Traceback" not in done.stderr
+        if done.status == 0:  # a message to the log, or the last line: the tap is there
+            assert [tap.name for tap in target.tapdraft().taps] == ["td-web"], (number, done)
+            target.helper("down", "--all").check()
+        assert done.status in (0, 1, 3, 4), str(done)
+        residue = before.diff(target.snapshot())
+        assert not residue, f"{call} {number}: {done}\n{residue}"
