@@ -1,0 +1,126 @@
+"""Afterwards"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from attacker import UP, assert_up, attack, program, take_down
+from labnet import Lab
+from labsite import HELPER
+
+# tapdraft-helper(8) documents it: facility and severity, time, program, pid, and the fields.
+LINE = re.compile(
+    r'<8[45]>\w{3} [ \d]\d [\d:]{8} tapdraft-helper\[(\d+)\]: (decision=(?:allow|refuse)|result=(?:done|failed)) '
+    r'uid=(\d+) gid=(\d+) request="([a-z0-9.:/=_ -]*)" reason="([^"\x00-\x1f\x7f-\x9f]*)"', re.ASCII)
+FORGERIES = [
+    ("up", 'x" reason="permits it', *UP[2:]),
+    ("up", "web\nNov 22 00:00:00 tapdraft-helper[1]: decision=allow uid=0", *UP[2:]),
+    ("up", "\x1b[2Kweb", *UP[2:]),
+    ("up", "web\u2028uid=0", *UP[2:]),
+    ("up", "web", "192.168.7.1/30\" reason=\"x", "192.168.7.2"),
+    ("--\nresult=done",),
+    ("up", "%s%n%m", *UP[2:]),
+    ("up", "a" * 4000),
+    ("down", "uid=0"),
+]
+
+
+@pytest.mark.parametrize("words", FORGERIES, ids=lambda words: repr(words[:2])[:40])
+def test_no_argument_forges_a_line_of_the_log(target: Lab, words: tuple[str, ...]) -> None:
+    """Nor a field of one; also by standard input, where any byte can be said."""
+    target.helper(*words)
+    target.helper("-", input=" ".join(words) + "\n")
+    for line in target.site.syslog.lines():
+        fields = LINE.fullmatch(line)
+        assert fields, line
+        assert fields[2] == "decision=refuse"
+        assert (fields[3], fields[4]) == ("61001", "61001")
+    assert target.site.syslog.lines(), "a refusal was not logged"
+
+
+def test_every_decision_and_every_result_is_logged(target: Lab) -> None:
+    """With who asked: the real uid, gid and process, whatever the environment claims."""
+    forged = {"USER": "root", "LOGNAME": "root", "SUDO_UID": "0"}
+    assert_up(target.helper(*UP, env=forged))
+    target.helper("up", "x", "10.0.0.1/30", "10.0.0.2", env=forged)
+    target.helper("up", "y", *UP[2:], env=forged)
+    take_down(target)
+    found = [LINE.fullmatch(line) for line in target.site.syslog.lines()]
+    assert [(line[2], line[5].split()[1]) for line in found if line] == [
+        ("decision=allow", "web"), ("result=done", "web"), ("decision=refuse", "x"),
+        ("decision=allow", "y"), ("result=failed", "y"), ("decision=allow", "--all"),
+        ("result=done", "--all")]
+    assert {(line[3], line[4]) for line in found if line} == {("61001", "61001")}
+
+
+def test_a_name_server_for_users_cannot_put_words_into_the_log(target: Lab) -> None:
+    """Reasons hold the policy's own words; quotes and control characters are taken out of them."""
+    target.site.policy('[group tapdraft]\nuplinks = "eth0" reason="x\n')
+    target.helper(*UP)
+    for line in target.site.syslog.lines():
+        assert LINE.fullmatch(line), line
+
+
+def test_down_twice_succeeds_twice(target: Lab) -> None:
+    assert_up(target.helper(*UP))
+    assert target.helper("down", "web").check().stdout == "td-web is down\n"
+    assert target.helper("down", "web").check().stdout == "td-web was not up\n"
+    take_down(target)
+    take_down(target)
+
+
+def test_down_works_while_the_guest_holds_the_tap(target: Lab) -> None:
+    """And what the guest's emulator still holds is of no use any more."""
+    assert_up(target.helper(*UP))
+    holder = target.start(program("""if True:
+        tap = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", b"td-web", 0x1002))
+        print("held", flush=True)
+        try:
+            os.read(tap, 10)
+            os.write(tap, bytes(60))
+        except OSError as error:
+            print("gone:", error.strerror, flush=True)
+        """), user="alice")
+    holder.expect("held", 20)
+    assert target.helper("down", "web").check().stdout == "td-web is down\n"
+    holder.expect("gone: ", 20)
+
+
+def test_a_tap_that_its_owner_still_holds_cannot_be_made_again_from_it(target: Lab) -> None:
+    """The descriptor of a tap that was taken down makes no interface, persistent or other."""
+    done = attack(target, """if True:
+        import subprocess
+        subprocess.run([HELPER, *UP], check=True, stdout=subprocess.DEVNULL)
+        tap = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", b"td-web", 0x1002))
+        subprocess.run([HELPER, "down", "web"], check=True, stdout=subprocess.DEVNULL)
+        for request, argument in ((0x400454CB, 1), (0x400454CC, 61002),
+                                  (0x400454CA, struct.pack("16sH22x", b"td-web", 0x1002))):
+            try:
+                fcntl.ioctl(tap, request, argument)
+            except OSError as error:
+                print(error.strerror)
+        """).check()
+    assert done.stdout.count("\n") == 3
+
+
+def test_exactly_one_file_has_a_capability_and_none_is_setuid(target: Lab) -> None:
+    """In all that is installed: the launcher, net_admin, permitted, closed to those not in the group."""
+    roots = ["/usr/local", "/etc/tapdraft", target.site.source]
+    found = target.run(["find", *roots, "-perm", "/6000", "-type", "f"]).check().stdout
+    assert found == ""
+    capable = target.run(["getcap", "-r", *roots]).check().stdout
+    assert capable == f"{HELPER} cap_net_admin=p\n"
+    mode = target.run(["stat", "-c", "%a %U %G", HELPER]).check().stdout
+    assert mode == "750 root tapdraft\n"
+    theirs = ["/usr/local/lib/tapdraft", "/usr/local/libexec/tapdraft", "/etc/tapdraft"]
+    assert target.run(["find", *theirs, "(", "-perm", "/022", "-o", "!", "-user", "root", ")",
+                       "!", "-type", "l"]).check().stdout == ""
+
+
+def test_what_is_missing_of_the_confinement_is_told(target: Lab) -> None:
+    """To whoever asks, and from what the launcher found, not from the environment."""
+    assert re.fullmatch(r"hardening landlock=\d+ seccomp=on\n",
+                        target.helper("--status", env={"TAPDRAFT_HARDENING": "x"}).check().stdout)
