@@ -6,7 +6,7 @@ Each of the functions below looks at one thing and gives what it finds. Nothing 
 import json
 from collections.abc import Callable, Iterator
 
-from . import check_firewall, check_helper, check_host
+from . import check_firewall, check_helper, check_host, check_qemu
 from .errors import IN_THE_WAY, plain
 from .finding import Finding, Place
 
@@ -17,6 +17,9 @@ CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
     check_helper.policy,
     check_host.tun,
     check_host.qemu,
+    check_qemu.parts,
+    check_qemu.images,
+    check_qemu.bridges,
     check_host.kvm,
     check_host.files,
     check_host.addresses,

@@ -120,7 +120,7 @@ def _lets_taps_pass(
 
 def _fix(chain: dict[str, Any], ruleset: list[dict[str, Any]], place: Place) -> str:
     """The command that lets guests through in the words of whoever made the chain."""
-    taps = [requests.up(guest).tap for guest in place.guests]
+    taps = [requests.up(guest).tap for guest in place.tapped]
     if chain["table"] == "firewalld":
         names = taps or ["td-GUEST"]
         return "; ".join(f"firewall-cmd --zone=trusted --add-interface={tap}" for tap in names)

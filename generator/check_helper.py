@@ -101,7 +101,7 @@ def policy(place: Place) -> Iterator[Finding]:
                 "policy", f"no section of {helper_policy.PATH} names you", f"{fix}   (as root)"
             )
             return
-        lines = [requests.up(guest) for guest in place.guests]
+        lines = [requests.up(guest) for guest in place.tapped]
         state, _ = snapshot()
         for request, decision in helper_policy.decisions(sections, lines, caller, state):
             if not decision.permitted:

@@ -49,8 +49,8 @@ def qemu(place: Place) -> Iterator[Finding]:
 
 def kvm(place: Place) -> Iterator[Finding]:
     """KVM counts as usable only if something really runs under it."""
-    host = os.uname().machine
-    if host not in _machines(place):
+    own = [name for name in _machines(place) if MACHINES[name].proof and _native(name)]
+    if not own:
         return
     wanted = [guest.name for guest in place.guests if guest.accel == "kvm"]
     give = error if wanted else warning
@@ -59,11 +59,18 @@ def kvm(place: Place) -> Iterator[Finding]:
         yield give("kvm", f"{KVM} is missing: {slower}", "modprobe kvm   (as root)")
     elif not os.access(KVM, os.R_OK | os.W_OK):
         yield give("kvm", f"{KVM} is closed to you: {slower}", f"{grant(KVM)}   (as root)")
-    elif not _proved(host):
+    elif not _proved(own[0]):
         yield give(
             "kvm", f"{KVM} is there, but nothing runs under it: {slower}",
             'accel = "tcg"   (in the description, which is what auto comes to here)',
         )  # fmt: skip
+
+
+def _native(name: str) -> bool:
+    """Is this machine of the host's own kind?"""
+    host = os.uname().machine
+    kinds = ("x86_64", "i386") if host == "x86_64" else (host,)
+    return MACHINES[name].binary.removeprefix("qemu-system-") in kinds
 
 
 def _proved(name: str) -> bool:
@@ -94,7 +101,7 @@ def files(place: Place) -> Iterator[Finding]:
 
 def addresses(place: Place) -> Iterator[Finding]:
     state, _ = snapshot()
-    for guest in place.guests:
+    for guest in place.tapped:
         request = requests.up(guest)
         # Its own tap may be there already: up says the same of any other difference.
         if request.tap in state.taps:
@@ -109,7 +116,8 @@ def addresses(place: Place) -> Iterator[Finding]:
 
 def uplinks(place: Place) -> Iterator[Finding]:
     state, _ = snapshot()
-    wanted = [requests.up(guest) for guest in place.guests] or [Request("up", name="any")]
+    wanted = [requests.up(guest) for guest in place.tapped]
+    wanted += [] if place.guests else [Request("up", name="any")]
     seen = set()
     for request in wanted:
         try:

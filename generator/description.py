@@ -4,6 +4,7 @@ Every key is a row of one of the tables below: its name and the function that re
 What a key means is in tapdraft.toml(5).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -25,6 +26,7 @@ from .requests import up
 
 DEFAULT_SUBNET = IPv4Network("192.168.7.0/24")
 LARGEST = 1 << 20  # bytes of a description
+Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 ACCELERATORS = ("auto", "kvm", "tcg")
 
@@ -133,8 +135,11 @@ class Description:
         return tuple(guest for guest in self.guests if not names or guest.name in names)
 
 
-def load(file: str) -> Description:
-    """Read a description; raises TapdraftError, and BadDescription for what is in it."""
+def load(file: str, change: Change = dict) -> Description:
+    """Read a description; raises TapdraftError, and BadDescription for what is in it.
+
+    `change` is given the guests' tables as they were read, and gives those that count.
+    """
     try:
         with Path(file).open("rb") as stream:
             content = stream.read(LARGEST + 1)
@@ -143,10 +148,10 @@ def load(file: str) -> Description:
         raise TapdraftError(f"{file} cannot be read: {reason}", "name a TOML file", 2) from None
     if len(content) > LARGEST:
         raise TapdraftError(f"{file} is larger than {LARGEST >> 20} MiB", "", 2)
-    return parse(content, file)
+    return parse(content, file, change)
 
 
-def parse(content: bytes, file: str = "description") -> Description:
+def parse(content: bytes, file: str = "description", change: Change = dict) -> Description:
     """The description that these bytes are; `file` is its name in error messages."""
     try:
         source = content.decode("utf-8").replace("\r\n", "\n")
@@ -158,7 +163,7 @@ def parse(content: bytes, file: str = "description") -> Description:
     reading = Reading(file, source)
     top = reading.tables(("network", "guest"))
     network = Network(**reading.table(("network",), top.get("network", {}), NETWORK_KEYS))
-    guests = _guests(reading, top.get("guest", {}), network)
+    guests = _guests(reading, change(top.get("guest", {})), network)
     if not guests and not reading.problems:
         reading.wrong((), "there is no guest", "write [guest.NAME] and its keys below it")
     reading.finish()

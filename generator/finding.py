@@ -15,6 +15,11 @@ class Place(NamedTuple):
     guests: tuple[Guest, ...]
     folder: Path
 
+    @property
+    def tapped(self) -> tuple[Guest, ...]:
+        """The guests that have a tap."""
+        return tuple(guest for guest in self.guests if guest.has_tap)
+
 
 class Finding(NamedTuple):
     """`level` is "error" for what keeps a guest from working, "warning" for what may."""

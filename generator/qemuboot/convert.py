@@ -1,6 +1,7 @@
 """tapdraft import: from a qemuboot.conf to the text of a description."""
 
 import re
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,23 @@ from .writing import Key, document
 class Imported(NamedTuple):
     text: str  # the description
     warnings: tuple[str, ...]  # a line each, with file and line
+
+
+def importing(conf: str, output: str | None, fstype: str | None) -> int:
+    """The command: the description to standard output or the file `output`, and the warnings."""
+    base = Path(output).parent if output else Path()
+    imported = convert(conf, base, fstype or "")
+    for warning in imported.warnings:
+        print(warning, file=sys.stderr)
+    if output:
+        try:
+            Path(output).write_text(imported.text, encoding="utf-8")
+        except OSError as error:
+            what = f"{output} cannot be written: {error.strerror}"
+            raise TapdraftError(what, "name another file with --output") from None
+    else:
+        print(imported.text, end="")
+    return 0
 
 
 def convert(conf: str, base: Path, fstype: str = "") -> Imported:

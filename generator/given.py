@@ -1,0 +1,114 @@
+"""What the options of the command line say.
+
+Those of `run` stand in place of the description, for the guest that is run. Each row of CHANGES is
+one, and what becomes of its word: a key of the guest and its value.
+"""
+
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import hardware
+from .errors import USAGE, TapdraftError
+from .values import Wrong
+
+Arguments = dict[str, Any]
+Table = dict[str, Any]
+
+
+def _list(word: str) -> list[str]:
+    return word.split(",")
+
+
+def _as_it_is(word: Any) -> Any:
+    return word
+
+
+class Change(NamedTuple):
+    key: str
+    value: Callable[[Any], Any] = _as_it_is
+    added: bool = False  # to what the description has, instead of in its place
+
+
+CHANGES: dict[str, Change] = {
+    "--network": Change("network"),
+    "--bridge": Change("bridge"),
+    "--forward": Change("forward", _list),
+    "--vhost": Change("vhost"),
+    "--accel": Change("accel"),
+    "--display": Change("display"),
+    "--gl": Change("gl"),
+    "--serial": Change("serial", _list),
+    "--audio": Change("audio"),
+    "--agent": Change("agent"),
+    "--qmp": Change("qmp"),
+    "--firmware": Change("firmware"),
+    "--snapshot": Change("snapshot"),
+    "--append": Change("append", added=True),
+    "--qemu": Change("qemu", shlex.split, added=True),
+}
+
+
+def changed(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of CHANGES that were given, by name; TapdraftError for a word that is none."""
+    found = {name: arguments[name] for name in CHANGES if arguments.get(name)}
+    for name, word in found.items():
+        try:
+            value = CHANGES[name].value(word)
+            reader = hardware.KEYS.get(CHANGES[name].key)
+            if reader is not None:
+                reader(value)
+        except (Wrong, ValueError) as wrong:
+            hint = getattr(wrong, "hint", "") or f"see {CHANGES[name].key} in tapdraft.toml(5)"
+            raise TapdraftError(f"{name}={word}: {wrong}", hint, USAGE) from None
+    return found
+
+
+def apply(tables: Mapping[str, Any], guest: str, options: Mapping[str, Any]) -> Table:
+    """The guests' tables, with what the options say of `guest`, or of all without a name."""
+    return {
+        name: _apply(table, options) if guest in ("", name) and isinstance(table, dict) else table
+        for name, table in tables.items()
+    }
+
+
+def _apply(table: Table, options: Mapping[str, Any]) -> Table:
+    result = dict(table)
+    for name, word in options.items():
+        key, read, added = CHANGES[name]
+        value = read(word)
+        before = table.get(key)
+        if added and isinstance(before, str | list):
+            value = f"{before} {value}" if isinstance(before, str) else [*before, *value]
+        result[key] = value
+        # They say what the first one is, so what belongs to another kind goes.
+        if key == "network" and value != "bridge":
+            result.pop("bridge", None)
+        if key == "network" and value in ("bridge", "none"):
+            result.pop("forward", None)
+        if key == "bridge":
+            result.setdefault("network", "bridge")
+    return result
+
+
+def need_files(guests: Any, folder: Path) -> None:
+    needed = [folder / name for guest in guests for name in guest.files]
+    missing = [str(path) for path in needed if not path.is_file() and not path.is_block_device()]
+    if missing:
+        what = f"there is no file {', '.join(missing)}"
+        raise TapdraftError(what, "names are relative to the description's folder", USAGE)
+
+
+def number(arguments: Arguments, option: str, most: int) -> int:
+    given = str(arguments[option])
+    if not (given.isascii() and given.isdigit() and 1 <= int(given) <= most):
+        raise TapdraftError(f"{option}={given} is no number from 1 to {most}", "", USAGE)
+    return int(given)
+
+
+def word(arguments: Arguments, option: str, words: tuple[str, ...]) -> str:
+    word = str(arguments[option])
+    if word not in words:
+        raise TapdraftError(f"{option}={word} is not known", f"use {', '.join(words)}", USAGE)
+    return word
