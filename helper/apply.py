@@ -31,7 +31,7 @@ def prepare_up(state: State, requests: Iterable[Request], uid: int) -> p.Plan:
     wanted = [request for request in requests if not is_up(state, request, uid)]
     clash = overlapping(wanted)
     if clash:
-        raise InTheWay(f"the requests overlap: {clash}")
+        raise InTheWay(f"the requests overlap: {clash}", "give each guest what is its alone")
     stale = state.stale_forwards()
     taken = {port_of(element) for element in state.forwards} - set(stale)
     in_use = listening() if any(request.forwards for request in wanted) else set()
@@ -39,13 +39,14 @@ def prepare_up(state: State, requests: Iterable[Request], uid: int) -> p.Plan:
     for request in wanted:
         there = state.collision(request)
         if there:
-            raise InTheWay(f"{request.name}: its addresses overlap with {there}")
+            what = f"{request.name}: its addresses overlap with {there}"
+            raise InTheWay(what, "choose a subnet that this host neither has nor routes")
         for forward in request.forwards:
-            port = f"{forward.protocol} port {forward.port}"
+            port, elsewhere = f"{forward.protocol} port {forward.port}", "forward another port"
             if forward[:2] in taken:
-                raise InTheWay(f"{request.name}: {port} is taken")
+                raise InTheWay(f"{request.name}: {port} is taken by another guest", elsewhere)
             if forward[:2] in in_use:  # its clients would come to the guest, passwords and all
-                raise InTheWay(f"{request.name}: {port} is in use on this host")
+                raise InTheWay(f"{request.name}: {port} is in use on this host", elsewhere)
         operations += p.plan_up(request, str(uid), state.complete(request))
     # An operation is a tuple, equal to any other of the same fields: its type is part of the key.
     unique = {(type(o), o): o for o in operations if not _is_there(o, state)}
