@@ -5,6 +5,7 @@
 #                            capability, which are then the packager's step
 #     make install-helper    the privileged half alone, and
 #     make install-command   the other one, which works without it
+#     make install-service   a service instead of the capability, for file systems that hold none
 #     make uninstall         removes what install put there, but keeps a policy that was changed
 #     make check             the test suite
 #     make dist              the source as $(BUILD)/tapdraft-VERSION.tar.gz
@@ -19,6 +20,7 @@ BINDIR = $(PREFIX)/bin
 MANDIR = $(PREFIX)/share/man
 DOCDIR = $(PREFIX)/share/doc/tapdraft
 SYSUSERSDIR = $(PREFIX)/lib/sysusers.d
+UNITDIR = $(PREFIX)/lib/systemd/system
 BASHCOMPDIR = $(PREFIX)/share/bash-completion/completions
 ZSHCOMPDIR = $(PREFIX)/share/zsh/site-functions
 FISHCOMPDIR = $(PREFIX)/share/fish/vendor_completions.d
@@ -139,7 +141,23 @@ install-helper: all
 	$(INSTALL) -D -m 750 $(BUILD)/tapdraft-helper $(DESTDIR)$(LAUNCHER)
 	@DESTDIR='$(DESTDIR)' sh packaging/capability $(LAUNCHER) $(GROUP)
 
+# Scripts look for tapdraft-helper in LIBEXECDIR first: the launcher there has to be closed to its group.
+install-service: all
+	[ -d $(DESTDIR)$(HELPERDIR)/tapdraft ] || { echo "error: first make install-helper" >&2; exit 1; }
+	@mkdir -p $(DESTDIR)$(UNITDIR)
+	$(INSTALL) -m 644 packaging/systemd/tapdraft.socket $(DESTDIR)$(UNITDIR)/tapdraft.socket
+	for name in tapdraft@.service client; do \
+		sed 's|@HELPERDIR@|$(HELPERDIR)|g; s|@PYTHON@|$(PYTHON)|g' packaging/systemd/$$name.in \
+			> $(BUILD)/$$name || exit 1; done
+	$(INSTALL) -m 644 $(BUILD)/tapdraft@.service $(DESTDIR)$(UNITDIR)/tapdraft@.service
+	$(INSTALL) -m 755 $(BUILD)/client $(DESTDIR)$(HELPERDIR)/tapdraft-helper
+	{ printf '#!%s -ISB\nimport sys\n\n' $(PYTHON); \
+		sed -n 's/^#define IMPORT_FOLDERS \(.*\)/sys.path[:] = [\1]/p' $(BUILD)/paths.h; \
+		printf 'from tapdraft.helper.service import main\n\nmain()\n'; } > $(BUILD)/tapdraft-service
+	$(INSTALL) -m 755 $(BUILD)/tapdraft-service $(DESTDIR)$(HELPERDIR)/tapdraft-service
+
 uninstall:
+	rm -f $(DESTDIR)$(UNITDIR)/tapdraft.socket $(DESTDIR)$(UNITDIR)/tapdraft@.service
 	rm -rf $(DESTDIR)$(HELPERDIR) $(DESTDIR)$(CLIDIR)
 	rm -f $(DESTDIR)$(LAUNCHER) $(DESTDIR)$(BINDIR)/tapdraft $(COMPLETIONS) $(DESTDIR)$(SYSUSERSDIR)/tapdraft.conf
 	rm -f $(foreach page,$(notdir $(MANUALS)),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(page))
@@ -163,4 +181,4 @@ dist:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all launcher-asan check install install-command install-helper uninstall dist clean FORCE
+.PHONY: all launcher-asan check install install-command install-helper install-service uninstall dist clean FORCE

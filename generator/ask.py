@@ -10,15 +10,16 @@ from .shell import HELPER, PATH
 
 
 def find() -> Path | None:
-    """The helper where the scripts find it, also if this user may not run it."""
+    """The helper that scripts find, or else the first one that is there but not for this user."""
+    there = []
     for folder in PATH.split(":"):
         path = Path(folder, HELPER)
         try:
             if path.is_file():
-                return path
+                there.append(path)
         except PermissionError:
             continue
-    return None
+    return next((path for path in there if os.access(path, os.X_OK)), there[0] if there else None)
 
 
 def ask(lines: Iterable[str]) -> int:

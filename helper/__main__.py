@@ -43,11 +43,15 @@ class Options(NamedTuple):
 
 
 def main(argv: Sequence[str]) -> int:
+    """The exit status, for who started this process."""
+    return answer(argv[1:], this_caller(caps.held_by_caller()))
+
+
+def answer(arguments: Sequence[str], caller: Caller) -> int:
     """The exit status. What is wrong is said on standard error; no traceback leaves this."""
-    caller = this_caller(caps.held_by_caller())
     try:
         caps.settle()
-        return _act(_options(argv[1:]), caller)
+        return _act(_options(arguments), caller)
     except BadRequest as error:
         caller.log("decision=refuse", "", f"malformed: {error}")
         return _complain(error)
@@ -73,7 +77,7 @@ def _act(options: Options, caller: Caller) -> int:
     status = f"hardening {os.environ.get('TAPDRAFT_HARDENING', 'none')}"
     version = f"tapdraft-helper {__version__}"
     caps.drop()
-    _say(1, {"--status": status, "--version": version, "--help": str(__doc__)}[options.action])
+    say(1, {"--status": status, "--version": version, "--help": str(__doc__)}[options.action])
     return 0
 
 
@@ -145,7 +149,7 @@ def _apply(requests: list[Request], options: Options, caller: Caller) -> int:
     for request, words in zip(requests, said, strict=True):
         caller.log("result=done", request.line(), words)
     caps.drop()
-    _say(1, *said)
+    say(1, *said)
     return 0
 
 
@@ -211,11 +215,11 @@ def _down(requests: list[Request], caller: Caller, work: Work) -> list[str]:
 def _complain(error: HelperError) -> int:
     with suppress(HelperError, OSError):
         caps.drop()
-    _say(2, f"error: {error}", *([f"hint: {error.hint}"] if error.hint else []))
+    say(2, f"error: {error}", *([f"hint: {error.hint}"] if error.hint else []))
     return error.status
 
 
-def _say(descriptor: int, *lines: str) -> None:
+def say(descriptor: int, *lines: str) -> None:
     """Write the last lines, if they can be: some of what a caller can leave open takes nothing."""
     data = "".join(f"{line}\n" for line in lines).encode()
     with suppress(OSError):

@@ -6,7 +6,7 @@ EAPI=8
 
 PYTHON_COMPAT=( python3_{11..13} )
 
-inherit fcaps python-single-r1 toolchain-funcs
+inherit fcaps python-single-r1 systemd toolchain-funcs
 
 DESCRIPTION="Reviewable tap and NAT networking for qemu guests, without sudo"
 HOMEPAGE="https://tapdraft.invalid"
@@ -53,7 +53,7 @@ src_compile() {
 src_install() {
 	tapdraft_make install-command
 	if use helper; then
-		tapdraft_make install-helper
+		tapdraft_make install-helper install-service UNITDIR="$(systemd_get_systemunitdir)"
 		fowners root:tapdraft /usr/libexec/tapdraft/tapdraft-helper
 		fperms 0750 /usr/libexec/tapdraft/tapdraft-helper
 	fi
