@@ -2,10 +2,12 @@
 
 Usage:
   tapdraft render [--output=DIR] [--dialect=NAME] [--attach=HOW] [--check-files] FILE [GUEST...]
-  tapdraft run [--output=DIR] [--attach=HOW] FILE [GUEST]
+  tapdraft run [--output=DIR] [--attach=HOW] [--wait-for=PORT] FILE [GUEST]
   tapdraft up FILE [GUEST...]
   tapdraft down FILE [GUEST...]
   tapdraft down --all
+  tapdraft ping [--timeout=SECONDS] FILE GUEST
+  tapdraft ssh FILE GUEST [--] [COMMAND...]
   tapdraft dhcp FILE GUEST
   tapdraft dhcp --tap=TAP OPTION...
   tapdraft list [--json]
@@ -18,6 +20,8 @@ Commands:
   run     render, then run what was rendered: ifup, qemu, and ifdown whatever happens
   up      set up the guests' taps through the helper, all of them or none
   down    take them down
+  ping    wait until the guest answers, and tell how long that took
+  ssh     your own ssh, with the address of GUEST, or USER@GUEST, and a known-hosts file for it
   dhcp    answer the guest's DHCP until its tap is gone; the scripts name each value instead
   list    show the taps that are there, their guests, addresses and port forwards
   check   tell what on this host would keep a guest from working, and what fixes it
@@ -26,7 +30,9 @@ Options:
   --output=DIR    where the scripts go: by default out, or for run a folder that goes with it
   --dialect=NAME  how ifup and ifdown are written: helper, or nft for root [default: helper]
   --attach=HOW    how the tap comes to qemu: run, helper or hooks [default: run]
+  --wait-for=PORT tell when the guest's port is open, and how long that took
   --check-files   refuse if a file that a guest needs is not here
+  --timeout=SECONDS  how long to wait [default: 60]
   --all           all your taps
   --tap=TAP       the tap to answer on; the other options are told by: tapdraft dhcp --tap=TAP -h
   --json          for programs to read
@@ -47,7 +53,7 @@ from typing import Any
 import docopt
 
 from ..helper import __version__
-from . import addressing, ask, description, output, qemu, requests, run
+from . import addressing, ask, description, output, qemu, reach, requests, run, ssh
 from .dhcp import __main__ as responder
 from .errors import FAILED, USAGE, TapdraftError
 from .finding import Place
@@ -83,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(argv: list[str]) -> Arguments:
+    if argv[:1] == ["ssh"] and argv[3:4] != ["--"]:  # what comes behind the guest is the guest's
+        argv = [*argv[:3], "--", *argv[3:]]
     try:
         return dict(docopt.docopt(str(__doc__), argv, version=__version__))
     except docopt.DocoptExit as error:
@@ -104,7 +112,7 @@ def _usage(command: list[str]) -> str:
 def _dispatch(arguments: Arguments) -> int:
     commands = {
         "render": _render, "run": _run, "up": _up, "down": _down, "list": _list, "check": _check,
-        "dhcp": _dhcp,
+        "dhcp": _dhcp, "ping": _ping, "ssh": _ssh,
     }  # fmt: skip
     return next(function for name, function in commands.items() if arguments[name])(arguments)
 
@@ -132,7 +140,12 @@ def _run(arguments: Arguments) -> int:
     _need_files(guests, Path(file).parent)
     with run.folder(arguments["--output"]) as folder:
         _write(arguments, described, guests, folder)
-        return run.run(folder / guests[0].name / "run", Path(file).parent)
+        script = folder / guests[0].name / "run"
+        if arguments["--wait-for"] is None:
+            return run.run(script, Path(file).parent, lambda _: None)
+        awaited = run.Awaited(guests[0], _number(arguments, "--wait-for", 65535))
+        status = run.run(script, Path(file).parent, awaited)
+        return FAILED if status == 0 and awaited.seconds is None else status
 
 
 def _write(arguments: Arguments, described: Any, guests: Any, folder: Path) -> list[str]:
@@ -152,6 +165,13 @@ def _need_files(guests: Any, folder: Path) -> None:
     if missing:
         what = f"there is no file {', '.join(missing)}"
         raise TapdraftError(what, "names are relative to the description's folder", USAGE)
+
+
+def _number(arguments: Arguments, option: str, most: int) -> int:
+    given = str(arguments[option])
+    if not (given.isascii() and given.isdigit() and 1 <= int(given) <= most):
+        raise TapdraftError(f"{option}={given} is no number from 1 to {most}", "", USAGE)
+    return int(given)
 
 
 def _word(arguments: Arguments, option: str, words: tuple[str, ...]) -> str:
@@ -177,6 +197,17 @@ def _dhcp(arguments: Arguments) -> int:
     (guest,) = description.load(arguments["FILE"]).chosen(arguments["GUEST"])
     words = [word for word in addressing.dhcp.responder(guest) if word != "--quiet"]
     return responder.main(words)
+
+
+def _ping(arguments: Arguments) -> int:
+    (guest,) = description.load(arguments["FILE"]).chosen(arguments["GUEST"])
+    return reach.ping(guest.name, guest.address, _number(arguments, "--timeout", 86400))
+
+
+def _ssh(arguments: Arguments) -> int:
+    user, _, name = arguments["GUEST"][0].rpartition("@")
+    (guest,) = description.load(arguments["FILE"]).chosen([name])
+    return ssh.run(arguments["FILE"], guest, user, arguments["COMMAND"])
 
 
 def _list(arguments: Arguments) -> int:

@@ -1,16 +1,43 @@
 """Running what was rendered: the very files, in the description's folder."""
 
+import math
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from . import reach
+from .description import Guest
 from .errors import IN_THE_WAY, TapdraftError
+
+
+class Awaited:
+    """Waits for a guest's port while the guest runs, and tells how long that took."""
+
+    def __init__(self, guest: Guest, port: int) -> None:
+        self.guest = guest
+        self.port = port
+        self.seconds: float | None = None
+
+    def __call__(self, ended: threading.Event) -> None:
+        where = f"port {self.port} of {self.guest.name} ({self.guest.address})"
+        self.seconds = reach.until(
+            lambda: reach.is_open(self.guest.address, self.port), math.inf, ended.wait
+        )
+        if self.seconds is None:
+            line = f"error: {where} was not open while it ran"
+        else:
+            line = f"[#] {where} is open after {self.seconds:.1f} s"
+        # The guest's console may have the terminal raw, where a new line is not a line's start.
+        end = "\r\n" if sys.stderr.isatty() else "\n"
+        print(f"\r{line}" if sys.stderr.isatty() else line, end=end, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -32,8 +59,10 @@ def folder(named: str | None) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def run(script: Path, files: Path) -> int:
+def run(script: Path, files: Path, meanwhile: Callable[[threading.Event], None]) -> int:
     """Run the script where the guest's files are; its exit status.
+
+    `meanwhile` is called in a thread of its own, with what is set when the script has ended.
 
     Signals are the script's to act on: it hands them on to qemu and takes the tap down. A
     terminal's Ctrl-C reaches it without us.
@@ -50,10 +79,15 @@ def run(script: Path, files: Path) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP)
     }
     meanings[signal.SIGINT] = signal.SIG_IGN
+    ended = threading.Event()
+    beside = threading.Thread(target=meanwhile, args=(ended,))
+    beside.start()
     before = {number: signal.signal(number, meaning) for number, meaning in meanings.items()}
     try:
         status = process.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        ended.set()
+        beside.join()
     return status if status >= 0 else 128 - status

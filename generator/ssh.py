@@ -1,0 +1,41 @@
+"""The user's own ssh, to a guest."""
+
+import os
+from hashlib import sha256
+from pathlib import Path
+
+from .description import Guest
+from .errors import FAILED, TapdraftError
+
+
+def argv(guest: Guest, user: str, known_hosts: str, command: list[str]) -> list[str]:
+    """ssh's arguments. All else is as the user's own configuration has it."""
+    quoted = known_hosts.replace("%", "%%")
+    return [
+        "ssh",
+        "-o", f'UserKnownHostsFile="{quoted}"',
+        # A new guest has a key that nobody knows, and nobody else is at the other end of its tap;
+        # one that has another key than before is refused.
+        "-o", "StrictHostKeyChecking=accept-new",
+        "-o", f"HostKeyAlias={guest.name}",
+        *(["-l", user] if user else []),
+        "--", guest.address, *command,
+    ]  # fmt: skip
+
+
+def known_hosts(description: str, guest: str) -> Path:
+    """The guest's own file: another description may have a guest of that name too."""
+    state = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
+    place = sha256(os.path.realpath(description).encode()).hexdigest()[:12]
+    return Path(state, "tapdraft", "known_hosts", f"{guest}-{place}")
+
+
+def run(description: str, guest: Guest, user: str, command: list[str]) -> int:
+    """Become ssh; returns only if there is none."""
+    hosts = known_hosts(description, guest.name)
+    hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        os.execvp("ssh", argv(guest, user, str(hosts), command))  # noqa: S606  no shell is wanted
+    except OSError as error:
+        what = f"ssh cannot be started: {error.strerror}"
+        raise TapdraftError(what, "install openssh-client", FAILED) from None

@@ -1,0 +1,234 @@
+"""Every guest gets its address, also with its kernel inside the image: real guests, started by an
+ordinary user, that reach the outside by name and address."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from labnet import Lab
+from labproc import Guest
+from tapdraft.generator import addressing
+from tapdraft.generator.description import parse
+
+HOME = "/home/alice"
+ROOT = Path(__file__).resolve().parents[2]
+NETWORK = '[network]\nsubnet = "192.168.7.0/24"\ndns = ["198.51.100.1"]\ndomain = "lab.example"\n'
+BOOT = 400  # seconds: a whole Debian, in emulation, on a machine that does other things too
+
+
+def describe(lab: Lab, words: str, **keys: str) -> str:
+    """A description of the guest `web`: the small test guest, told `words`."""
+    files = lab.site.guest()
+    extra = "".join(f"{key} = {value}\n" for key, value in keys.items())
+    return lab.write(
+        f"{HOME}/guests.toml",
+        f'{NETWORK}[guest.web]\naccel = "tcg"\nkernel = "{files.kernel}"\n'
+        f'initrd = "{files.initrd}"\nappend = "quiet {words}"\n{extra}',
+        owner="alice",
+    )
+
+
+ASKS = "tapdraft.dhcp=1 tapdraft.ping=198.51.100.1 tapdraft.get=http://web.example/"
+
+
+def told_by_dhcp(guest: Guest) -> None:
+    """The guest says what it was given, and what it reaches with it."""
+    guest.expect(r"guest: address 192\.168\.7\.2 netmask 255\.255\.255\.252 gateway 192\.168\.7\.1",
+                 120)
+    guest.expect(r"guest: hostname web dns 198\.51\.100\.1")
+    guest.expect(r"guest: lease \d+ from 192\.168\.7\.1 mtu 1500 domain lab\.example")
+    guest.expect("guest: dhcp ok")
+    guest.expect(r"guest: ping 198\.51\.100\.1 ok")
+    guest.expect("guest: get http://web.example/ ok: hello from outside")
+
+
+def responders(lab: Lab) -> list[int]:
+    """The processes that answer DHCP on the host."""
+    found = []
+    for pid in lab.host.inhabitants():
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if b"--tap=td-web" in words or b"--interface=td-web" in words:
+            found.append(pid)
+    return found
+
+
+def gone(pidfd: int) -> bool:
+    """Has the process ended? Waits for it."""
+    return bool(select.select([pidfd], [], [], 20)[0])
+
+
+def test_run_answers_the_guests_dhcp_and_tells_when_it_is_there(lab: Lab) -> None:
+    lab.serve()
+    describe(lab, f"{ASKS} tapdraft.http=80", addressing='"dhcp"')
+    before = lab.snapshot()
+    runtime = {"XDG_RUNTIME_DIR": "/run/user/61001"}
+    guest = lab.guest(["tapdraft", "run", "--wait-for=80", "guests.toml"], cwd=HOME, env=runtime)
+    told_by_dhcp(guest)
+    guest.expect(r"\[#\] port 80 of web \(192\.168\.7\.2\) is open after \d+\.\d s")
+    pinged = lab.run(["tapdraft", "ping", "guests.toml", "web"], user="alice", cwd=HOME).check()
+    assert pinged.stdout.startswith("web (192.168.7.2) answers after ")
+    (responder,) = responders(lab)
+    pidfd = os.pidfd_open(responder)
+    assert guest.poweroff() == 0
+    assert gone(pidfd)
+    os.close(pidfd)
+    assert list(lab.site.path("/run/user/61001").iterdir()) == []
+    lab.assert_no_residue(before)
+
+
+def test_a_killed_run_leaves_no_responder_once_the_tap_is_down(lab: Lab) -> None:
+    describe(lab, "", addressing='"dhcp"')
+    before = lab.snapshot()
+    lab.run(["tapdraft", "render", "guests.toml"], user="alice", cwd=HOME).check()
+    guest = lab.guest(["out/web/run"], cwd=HOME)
+    guest.expect("guest: ready", 120)
+    (responder,) = responders(lab)
+    pidfd, qemu = os.pidfd_open(responder), os.pidfd_open(guest.qemu())
+    guest.stop()
+    assert gone(qemu)
+    lab.helper("down", "web").check()
+    assert gone(pidfd)
+    lab.assert_no_residue(before)
+
+
+HOLD = "import socket, time\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n" \
+    "s.bind(('', 10067))\nprint('held', flush=True)\ntime.sleep(600)\n"
+
+
+def test_run_stops_before_the_guest_starts_if_another_user_holds_the_port(lab: Lab) -> None:
+    describe(lab, "", addressing='"dhcp"')
+    before = lab.snapshot()
+    holder = lab.start(["/usr/bin/python3", "-c", HOLD], user="mallory")
+    holder.expect("^held$")
+    done = lab.run(["tapdraft", "run", "guests.toml"], user="alice", cwd=HOME).check(4)
+    assert "error: somebody else holds UDP port 10067 on td-web\nhint: find out who" in done.stderr
+    assert "qemu-system" not in done.stderr
+    holder.stop()
+    lab.assert_no_residue(before)
+
+
+def test_the_scripts_for_root_answer_with_dnsmasq(
+    lab: Lab, requires: Callable[..., None]
+) -> None:
+    requires("dnsmasq")
+    lab.serve()
+    describe(lab, ASKS, addressing='"dhcp"')
+    render = ["tapdraft", "render", "--dialect=nft", "guests.toml"]
+    lab.run(render, user="alice", cwd=HOME).check()
+    before = lab.snapshot()
+    guest = lab.guest(["out/web/run", "alice"], user="root", cwd=HOME)
+    told_by_dhcp(guest)
+    (responder,) = responders(lab)
+    pidfd = os.pidfd_open(responder)
+    guest.expect("guest: ready")
+    assert guest.poweroff() == 0
+    assert gone(pidfd)
+    os.close(pidfd)
+    assert not lab.site.path("/run/tapdraft-td-web.pid").exists()
+    lab.assert_no_residue(before)
+
+
+@pytest.fixture
+def disk(lab: Lab, requires: Callable[..., None]) -> str:
+    """The path, inside the lab, of a disk image that has everything it starts from inside."""
+    requires("mmdebstrap", "syslinux", "mcopy", "mkfs.vfat", "sfdisk", "mke2fs")
+    built = subprocess.run(["sh", ROOT / "packaging/guest-disk"], check=False, text=True,
+                           stdout=subprocess.PIPE)  # fmt: skip
+    assert built.returncode == 0
+    path = lab.write("/home/disk.img", "")
+    lab.run(["mount", "--bind", built.stdout.strip(), path]).check()
+    return path
+
+
+def describe_disk(lab: Lab, disk: str, keys: str) -> None:
+    """A description of the guest `web` that starts from the disk, which stays as it is."""
+    text = f'{NETWORK}[guest.web]\naccel = "tcg"\nmemory = "512M"\ndisk = "{disk}"\n{keys}'
+    lab.write(f"{HOME}/guests.toml", text, owner="alice")
+
+
+NETWORK_FILE = """\
+[Match]
+MACAddress=52:54:c0:a8:07:02
+[Network]
+Address=192.168.7.2/30
+Gateway=192.168.7.1
+DNS=198.51.100.1
+Domains=lab.example
+"""
+WORDS = "ip=192.168.7.2::192.168.7.1:255.255.255.252:web:eth0:off:198.51.100.1 net.ifnames=0"
+
+
+def given_to_qemu(method: str, machine: str = "x86_64") -> list[str]:
+    """qemu's arguments for a guest `web` with this method."""
+    text = f'{NETWORK}[guest.web]\nmachine = "{machine}"\ndisk = "d"\naddressing = "{method}"\n'
+    (guest,) = parse(text.encode()).guests
+    return [word for option in addressing.METHODS[method].adds(guest).options for word in option]
+
+
+def test_a_disk_image_with_its_own_kernel_gets_its_address_by_dhcp(lab: Lab, disk: str) -> None:
+    """Its systemd, 252, is too old for what 254 and 256 do with the address in SMBIOS and fw_cfg,
+    but knows the strings and files: it takes the credentials in, and the rest is read back."""
+    lab.serve()
+    fw_cfg, name = given_to_qemu("credential", "aarch64")[:2]
+    words = [*given_to_qemu("credential"), *given_to_qemu("cmdline"),
+             fw_cfg, name.replace("10-tapdraft", "11-tapdraft")]  # fmt: skip
+    describe_disk(lab, disk, f"qemu = {json.dumps(['-snapshot', *words])}\n")
+    before = lab.snapshot()
+    guest = lab.guest(["tapdraft", "run", "guests.toml"], cwd=HOME)
+    guest.expect(r"guest: address \w+ UP 192\.168\.7\.2/30", BOOT)
+    guest.expect(r"guest: route default via 192\.168\.7\.1 .*proto dhcp")
+    guest.expect(r"guest: hostname web$")
+    for number in ("10", "11"):
+        found = guest.expect(rf"guest: credential network\.network\.{number}-tapdraft (\S+)")
+        assert base64.b64decode(found[1]).decode() == NETWORK_FILE
+    assert guest.expect(r"guest: credential system\.hostname (\S+)")[1] == "d2Vi"
+    for program in ("stub", "boot"):
+        guest.expect(rf"guest: smbios io\.systemd\.{program}\.kernel-cmdline-extra={WORDS}$")
+    guest.expect("guest: get http://web.example/ ok: hello from outside", BOOT)
+    guest.signal(signal.SIGTERM)
+    guest.wait()
+    lab.assert_no_residue(before)
+
+
+USER_DATA = """#cloud-config
+runcmd:
+- [sh, -c, "echo guest: runcmd $(hostname) $(cat /home/debian/.ssh/authorized_keys) > /dev/ttyS0"]
+"""
+
+
+def test_cloud_init_takes_address_name_key_and_user_data_from_the_seed(
+    lab: Lab, disk: str, requires: Callable[..., None]
+) -> None:
+    requires("ssh", "ssh-keygen")
+    lab.serve()
+    key = f"{HOME}/.ssh/id_ed25519"
+    lab.run(["mkdir", "-m", "700", f"{HOME}/.ssh"], user="alice").check()
+    lab.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], user="alice").check()
+    public = lab.site.path(f"{key}.pub").read_text().strip()
+    describe_disk(lab, disk, f'qemu = ["-snapshot"]\nssh-key = "{public}"\n'
+                  f"user-data = {json.dumps(USER_DATA)}\n")  # fmt: skip
+    before = lab.snapshot()
+    guest = lab.guest(["tapdraft", "run", "--wait-for=22", "guests.toml"], cwd=HOME)
+    guest.expect(r"guest: address eth0 UP 192\.168\.7\.2/30", BOOT)
+    guest.expect(r"guest: route default via 192\.168\.7\.1 .*proto static")
+    guest.expect("guest: hostname web$")
+    guest.expect("guest: get http://web.example/ ok: hello from outside", BOOT)
+    assert guest.expect("guest: runcmd web (ssh-ed25519 .*)$", BOOT)[1] == public
+    assert re.search(r"\[#\] port 22 of web \(192\.168\.7\.2\) is open after", guest.console)
+    ssh = ["tapdraft", "ssh", "guests.toml", "debian@web", "echo", "$(whoami) on $(hostname)"]
+    done = lab.run(ssh, user="alice", cwd=HOME, limit=120).check()
+    assert done.stdout == "debian on web\n"
+    (known,) = lab.site.path(f"{HOME}/.local/state/tapdraft/known_hosts").iterdir()
+    assert known.read_text().startswith("web ssh-ed25519 ")
+    guest.signal(signal.SIGTERM)
+    guest.wait()
+    lab.assert_no_residue(before)
