@@ -1,0 +1,38 @@
+"""Fuzz one target with atheris, as long as wanted:
+
+    python tests/fuzz/fuzz.py request|policy|description|netlink [CORPUS-FOLDER] [-max_total_time=SECONDS]
+
+Further arguments are libFuzzer's. See README.md beside this.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import types
+from pathlib import Path
+
+import atheris
+
+ROOT = Path(__file__).resolve().parents[2]
+package = types.ModuleType("tapdraft")
+package.__path__ = [str(ROOT)]
+sys.modules["tapdraft"] = package
+sys.path[:0] = [str(Path(__file__).resolve().parent)]
+
+with atheris.instrument_imports(include=["tapdraft", "targets", "tomllib", "configparser"]):
+    import targets
+
+
+def main() -> None:
+    if len(sys.argv) < 2 or sys.argv[1] not in targets.TARGETS:
+        sys.exit(__doc__)
+    name = sys.argv.pop(1)
+    with tempfile.TemporaryDirectory(prefix="tapdraft-fuzz-") as seeds:
+        for number, seed in enumerate(targets.corpus(name)):
+            Path(seeds, str(number)).write_bytes(seed)
+        atheris.Setup([*sys.argv, seeds], targets.TARGETS[name])
+        atheris.Fuzz()
+
+
+main()

@@ -1,0 +1,173 @@
+"""What is fuzzed: bytes in, a promise about what comes out. An AssertionError, or any exception but
+those a person is told as an error, is a finding. test_fuzz.py and fuzz.py both run these."""
+
+from __future__ import annotations
+
+import errno
+import json
+import struct
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+from tapdraft.generator import description
+from tapdraft.generator.errors import TapdraftError
+from tapdraft.generator.render import render
+from tapdraft.helper import netlink, policy, state
+from tapdraft.helper.caller import Caller
+from tapdraft.helper.errors import BadRequest, HelperError, InTheWay
+from tapdraft.helper.plan import plan_up
+from tapdraft.helper.request import parse
+from tapdraft.helper.ruleset import COMMENT
+
+ALICE = Caller(61001, (61001, 61000), False)
+SAFE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.:/=_- ")
+
+
+def request_line(data: bytes) -> None:
+    """A line is refused in printable ASCII, or means one request that says just as much."""
+    try:
+        request = parse(data.decode("ascii", "replace"))
+    except BadRequest as error:
+        told = f"{error}{error.hint}"
+        assert told.isascii()
+        assert told.isprintable()
+        return
+    line = request.line()
+    assert set(line) <= SAFE
+    assert parse(line) == request
+    assert len(request.tap) <= 15
+    if request.verb == "up":
+        assert not any(c in request.tap for c in "%/ ")
+        for operation in plan_up(request, "61001", ()):
+            assert all(len(str(field)) < 100 for field in operation)
+
+
+def policy_file(data: bytes) -> None:
+    """A policy is refused as a whole, or understood; then it decides on any request."""
+    requests = [parse("up web 192.168.7.1/30 192.168.7.2 host=open uplink=eth0 forward=tcp:80:80"),
+                parse("down web")]
+    try:
+        with mock.patch.object(policy, "_read", lambda path: data.decode("utf-8")):
+            sections = policy.load("/etc/tapdraft/policy.conf")
+        decisions = [d for _, d in policy.decisions(sections, requests, ALICE, None)]
+    except UnicodeDecodeError:
+        return  # _read refuses that, with the file's name
+    except InTheWay as error:
+        assert str(error).isprintable()
+        return
+    lines = [line.strip() for line in data.decode().split("\n")]
+    for section in sections:
+        assert f"[{section.title}]" in lines
+        assert 0 < section.line <= len(lines)
+    # A permission needs words in the file that give it.
+    if decisions[0].permitted:
+        assert any("open" in line for line in lines)
+        assert any(not section.deny for section in sections)
+    # No deny is overlooked: each line that says it is some section's.
+    said = sum(line.replace(" ", "").replace("\t", "").lower() == "deny=yes" for line in lines)
+    assert said <= sum(section.deny for section in sections)
+
+
+def description_file(data: bytes) -> None:
+    """A description is refused with the line and what to do, or renders to scripts."""
+    try:
+        found = description.parse(data, "vm.toml")
+    except TapdraftError as error:
+        told = str(error)
+        assert told.startswith("error: ")
+        assert all(letter.isprintable() or letter == "\n" for letter in told)
+        return
+    for dialect in ("helper", "nft"):
+        try:
+            files = render(found, dialect=dialect, attach="run")
+        except TapdraftError as error:
+            assert str(error).startswith("error: ")
+            continue
+        for name, content in files.items():
+            # Nothing of the description's gets out of its quotes into a line of its own.
+            assert b"\0" not in content
+            assert ".." not in name.split("/")
+
+
+class _Recorded:
+    """A socket that answers with what it was given, whatever is asked."""
+
+    def __init__(self, data: bytes) -> None:
+        # Two bytes say how long a datagram is, so that one input holds several.
+        self.data = data
+
+    def send(self, data: bytes) -> int:
+        return len(data)
+
+    def recv(self, size: int) -> bytes:
+        length = int.from_bytes(self.data[:2], "little")
+        datagram, self.data = self.data[2:2 + length], self.data[2 + length:]
+        if not datagram:
+            raise OSError(errno.EAGAIN, "no more")
+        return datagram[:size]
+
+
+def netlink_answers(data: bytes) -> None:
+    """Answers are understood, or end in an error; what is taken for a tap has all of its marks.
+
+    Nobody but the kernel can answer, so that what is too short to be taken apart may end as main()
+    ends whatever it did not expect: in an error and exit status 1, before anything is changed.
+    """
+    kernel = netlink.Kernel.__new__(netlink.Kernel)
+    here: Any = _Recorded(data)
+    kernel._route = kernel._nft = here
+    kernel._sequence = 0
+    try:
+        found = state.read(kernel)
+        request = parse("up web 192.168.7.1/30 192.168.7.2 uplink=none")
+        found.collision(request)
+        found.stale_forwards()
+        found.complete(request)
+    except (HelperError, OSError, ValueError, struct.error):
+        return
+    for name, tap in found.taps.items():
+        assert tap.link.alias == f"tapdraft 1 uid={tap.uid} guest={tap.guest}"
+        assert name == f"td-{tap.guest}"
+        assert 0x7400 <= tap.link.group < 0x7408
+    assert found.table in (None, COMMENT)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "request": request_line,
+    "policy": policy_file,
+    "description": description_file,
+    "netlink": netlink_answers,
+}
+
+
+def corpus(target: str) -> list[bytes]:
+    """Inputs that lead somewhere, to begin with."""
+    found: dict[str, list[bytes]] = json.loads(SEEDS, object_hook=_encoded)
+    return found[target]
+
+
+def _encoded(seeds: dict[str, list[str]]) -> dict[str, list[bytes]]:
+    return {key: [seed.encode("latin-1") for seed in all_of_them] for key, all_of_them in seeds.items()}
+
+
+SEEDS = json.dumps({
+    "request": [
+        "up web 192.168.7.1/30 192.168.7.2",
+        "up web 192.168.7.1/32 192.168.7.2 routed host=open uplink=eth0.7 uplink=br-lan "
+        "forward=tcp:8080:80 forward=udp:5353:53 mtu=9000 queues=4",
+        "down web", "down --all",
+    ],
+    "policy": [
+        "[group tapdraft]\nsubnets = 192.168.7.0/24, 10.0.0.0/8\ntaps = 16\nmodes = nat, isolated\n"
+        "forwards = tcp:1024-65535, udp:53\nuplinks = *\nhost = open\n\n[user root]\ndeny = yes\n",
+        "# nothing\n[user root]\nuplinks = eth0,\n  eth1\ntaps = 0\n",
+    ],
+    "description": [
+        '[network]\nsubnet = "192.168.7.0/24"\nmode = "routed"\nuplinks = ["eth0"]\n\n[guest.web]\n'
+        'memory = 512\ncpus = 2\nkernel = "bzImage"\nappend = "quiet $(x)"\nforward = ["tcp:80:80"]\n'
+        'disk = ["a.qcow2", { file = "b.img", format = "raw" }]\nqemu = ["-name", "a b"]\n',
+        '[guest.a]\n[guest.b]\naddress = "192.168.7.6"\nmac = "52:54:00:12:34:56"\n',
+    ],
+    "netlink": [],
+})
