@@ -126,7 +126,6 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "a socket to the hypervisor": lambda: socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM),
     "a cryptography socket": lambda: socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET),
     "netlink of the audit": lambda: socket.socket(16, 3, 9),
-    "netlink of the diagnosis": lambda: socket.socket(16, 3, 4),
     "netlink of the kernel's events": lambda: socket.socket(16, 3, 15),
     "an abstract socket of another": abstract,
 }
