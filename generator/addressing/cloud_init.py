@@ -33,7 +33,9 @@ def adds(guest: "Guest") -> Addition:
     )
 
 
-def objection(_: "Guest") -> tuple[str, str]:
+def objection(guest: "Guest") -> tuple[str, str]:
+    if not MACHINES[guest.machine].bus:
+        return f"the machine {guest.machine} has no virtio for the seed's disk", 'use "dhcp"'
     return "", ""
 
 

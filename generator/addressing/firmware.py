@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..machines import MACHINES
+from ..options import doubled
 
 if TYPE_CHECKING:
     from ..description import Guest
@@ -32,11 +33,6 @@ def smbios(*strings: str) -> Options:
 def fw_cfg(name: str, content: str) -> Options:
     """A file: /sys/firmware/qemu_fw_cfg/by_name/NAME/raw in the guest."""
     return (("-fw_cfg", f"name={name},string={doubled(content)}"),)
-
-
-def doubled(text: str) -> str:
-    """A comma within a value of qemu's is written twice."""
-    return text.replace(",", ",,")
 
 
 def _kind(guest: "Guest") -> str:

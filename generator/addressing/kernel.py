@@ -2,6 +2,9 @@
 
 The kernel reads it itself if it was built with IP_PNP, else its initramfs may:
 https://docs.kernel.org/admin-guide/nfs/nfsroot.html
+
+Only the first interface is named: the kernel keeps the last ip= that it finds, and the networks of
+further interfaces have a DHCP of their own.
 """
 
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network

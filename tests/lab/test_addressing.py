@@ -186,7 +186,7 @@ def test_a_disk_image_with_its_own_kernel_gets_its_address_by_dhcp(lab: Lab, dis
     guest = lab.guest(["tapdraft", "run", "guests.toml"], cwd=HOME)
     guest.expect(r"guest: address \w+ UP 192\.168\.7\.2/30", BOOT)
     guest.expect(r"guest: route default via 192\.168\.7\.1 .*proto dhcp")
-    guest.expect(r"guest: hostname web$")
+    guest.expect(r"guest: lease for web$")
     for number in ("10", "11"):
         found = guest.expect(rf"guest: credential network\.network\.{number}-tapdraft (\S+)")
         assert base64.b64decode(found[1]).decode() == NETWORK_FILE
