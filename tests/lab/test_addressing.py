@@ -100,8 +100,14 @@ def test_a_killed_run_leaves_no_responder_once_the_tap_is_down(lab: Lab) -> None
     lab.assert_no_residue(before)
 
 
-HOLD = "import socket, time\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n" \
-    "s.bind(('', 10067))\nprint('held', flush=True)\ntime.sleep(600)\n"
+HOLD = """
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("", 10067))
+print("held", flush=True)
+time.sleep(600)
+"""
 
 
 def test_run_stops_before_the_guest_starts_if_another_user_holds_the_port(lab: Lab) -> None:
@@ -110,6 +116,10 @@ def test_run_stops_before_the_guest_starts_if_another_user_holds_the_port(lab: L
     holder = lab.start(["/usr/bin/python3", "-c", HOLD], user="mallory")
     holder.expect("^held$")
     done = lab.run(["tapdraft", "run", "guests.toml"], user="alice", cwd=HOME).check(4)
+    assert "error: somebody else holds UDP port 10067 on td-web\nhint: find out who" in done.stderr
+    assert "qemu-system" not in done.stderr
+    lab.run(["tapdraft", "render", "--dialect=nft", "guests.toml"], user="alice", cwd=HOME).check()
+    done = lab.run(["out/web/run", "alice"], cwd=HOME).check(4)
     assert "error: somebody else holds UDP port 10067 on td-web\nhint: find out who" in done.stderr
     assert "qemu-system" not in done.stderr
     holder.stop()
