@@ -63,9 +63,10 @@ def options(text: str) -> dict[str, Option]:
         if form is None:
             sys.exit(f"error: not the form of an option: {line}")
         name, argument, rest = form.groups()
-        described, _, default = rest.partition(" [default: ")
+        described, _, default = rest.removesuffix("]").partition(" [default: ")
         after = described.rpartition(": ")[2]
-        words = [part.split()[0] for part in _ALTERNATIVES.split(after)] if default else []
+        words = [part.split()[0] for part in _ALTERNATIVES.split(after)]
+        words = words if default in words else []  # a number of seconds is no word of a list
         found[name] = Option(name, argument or "", described, tuple(words))
     return found
 

@@ -1,0 +1,122 @@
+"""The optional service takes the caller from the kernel and the request from the connection."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tapdraft.helper import service
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEMD = ROOT / "packaging/systemd"
+
+
+@pytest.fixture
+def ends() -> tuple[socket.socket, socket.socket]:
+    caller, peer = socket.socketpair()
+    peer.settimeout(10)
+    return caller, peer
+
+
+def framed(words: bytes) -> bytes:
+    return struct.pack("!I", len(words)) + words
+
+
+def test_who_asks_is_who_connected(ends: tuple[socket.socket, socket.socket]) -> None:
+    caller = service._caller(ends[1])
+    assert (caller.uid, caller.gids[0]) == (os.geteuid(), os.getegid())
+    assert set(caller.gids[1:]) == set(os.getgroups())
+    assert not caller.holder
+
+
+def test_arguments_come_as_they_were_given(ends: tuple[socket.socket, socket.socket]) -> None:
+    given = ["--explain", "up", "web", "192.168.7.1/30", "192.168.7.2"]
+    ends[0].sendall(framed("\n".join(given).encode()) + b"rest")
+    assert service._arguments(ends[1]) == given
+    assert ends[1].recv(9) == b"rest"
+
+
+def test_the_socket_for_a_tap_is_the_one_that_came(
+    ends: tuple[socket.socket, socket.socket]
+) -> None:
+    here, there = socket.socketpair()
+    socket.send_fds(ends[0], [framed(b"--fd=0\ndown\nweb")], [there.fileno()])
+    option, *words = service._arguments(ends[1])
+    assert words == ["down", "web"]
+    descriptor = int(option.removeprefix("--fd="))
+    assert descriptor > 2
+    assert os.path.sameopenfile(descriptor, there.fileno())
+    os.close(descriptor)
+    here.close()
+
+
+@pytest.mark.parametrize("number", [b"0", b"1", b"3"])
+def test_a_number_without_a_socket_means_no_descriptor(
+    ends: tuple[socket.socket, socket.socket], number: bytes
+) -> None:
+    ends[0].sendall(framed(b"--fd=%b\nup\nweb" % number))
+    assert service._arguments(ends[1])[0] == "--fd=none"
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff" * 8, struct.pack("!I", 4097), framed(b"up web")[:-1]], ids=repr
+)
+def test_what_is_no_request_is_not_answered(
+    ends: tuple[socket.socket, socket.socket], data: bytes
+) -> None:
+    ends[0].sendall(data)
+    ends[0].shutdown(socket.SHUT_WR)
+    with pytest.raises(SystemExit):
+        service._arguments(ends[1])
+
+
+def test_more_sockets_than_one_are_refused(ends: tuple[socket.socket, socket.socket]) -> None:
+    socket.send_fds(ends[0], [framed(b"--fd=3\nup")], [0, 1, 2, 0, 1, 2])
+    with pytest.raises(SystemExit):
+        service._arguments(ends[1])
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the service installed in it, as by a packager."""
+    folder = tmp_path_factory.mktemp("service")
+    subprocess.run(
+        ["make", "-s", "install-helper", "install-service", f"DESTDIR={folder}/root",
+         f"BUILD={folder}/build", "PREFIX=/usr"],
+        check=True, cwd=ROOT, capture_output=True)  # fmt: skip
+    return folder / "root"
+
+
+def test_the_unit_is_sandboxed_and_its_score_is_the_documented_one(
+    installed: Path, requires: Callable[..., None]
+) -> None:
+    requires("systemd-analyze")
+    unit = installed / "usr/lib/systemd/system/tapdraft@.service"
+    done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", unit],
+                          check=True, capture_output=True, text=True)  # fmt: skip
+    score = re.search(r"exposure level for \S+: ([0-9.]+) OK", done.stdout)
+    assert score, done.stdout
+    assert f"exposure level {score[1]}" in (ROOT / "doc/administrators.md").read_text()
+
+
+def test_the_service_imports_from_where_the_launcher_does(installed: Path) -> None:
+    script = (installed / "usr/lib/tapdraft/tapdraft-service").read_text()
+    paths = (installed.parent / "build/paths.h").read_text()
+    found = re.search(r"^#define IMPORT_FOLDERS (.*)$", paths, re.MULTILINE)
+    assert found
+    assert f"sys.path[:] = [{found[1]}]\n" in script
+    assert script.startswith("#!/usr/bin/python3 -ISB\n")
+
+
+def test_the_client_says_what_to_do_where_there_is_no_service(installed: Path) -> None:
+    argv = [sys.executable, "-I", installed / "usr/lib/tapdraft/tapdraft-helper", "down", "--all"]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    assert done.returncode == 4
+    assert re.match("error: .*\nhint: as root: usermod -aG tapdraft USER", done.stderr)
