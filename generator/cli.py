@@ -2,7 +2,10 @@
 
 Usage:
   tapdraft render [--output=DIR] [--dialect=NAME] [--attach=HOW] [--check-files] FILE [GUEST...]
-  tapdraft run [--output=DIR] [--attach=HOW] [--wait-for=PORT] FILE [GUEST]
+  tapdraft run [--output=DIR] [--attach=HOW] [--wait-for=PORT] [--network=KIND] [--bridge=NAME]
+        [--forward=PORTS] [--vhost] [--accel=NAME] [--display=KIND] [--gl=API] [--serial=LINES]
+        [--audio=DRIVER] [--agent=SOCKET] [--qmp=SOCKET] [--firmware=NAME] [--snapshot]
+        [--append=WORDS] [--qemu=ARGUMENTS] FILE [GUEST]
   tapdraft up FILE [GUEST...]
   tapdraft down FILE [GUEST...]
   tapdraft down --all
@@ -10,6 +13,7 @@ Usage:
   tapdraft ssh FILE GUEST [--] [COMMAND...]
   tapdraft dhcp FILE GUEST
   tapdraft dhcp --tap=TAP OPTION...
+  tapdraft import [--output=DIR] [--type=FSTYPE] QEMUBOOT_CONF
   tapdraft list [--json]
   tapdraft check [--json] [FILE]
   tapdraft --help
@@ -23,6 +27,7 @@ Commands:
   ping    wait until the guest answers, and tell how long that took
   ssh     your own ssh, with the address of GUEST, or USER@GUEST, and a known-hosts file for it
   dhcp    answer the guest's DHCP until its tap is gone; the scripts name each value instead
+  import  write a description from Yocto's qemuboot.conf: to standard output, or as --output=FILE
   list    show the taps that are there, their guests, addresses and port forwards
   check   tell what on this host would keep a guest from working, and what fixes it
 
@@ -31,6 +36,23 @@ Options:
   --dialect=NAME  how ifup and ifdown are written: helper, or nft for root [default: helper]
   --attach=HOW    how the tap comes to qemu: run, helper or hooks [default: run]
   --wait-for=PORT tell when the guest's port is open, and how long that took
+  --network=KIND  run: tap, user, bridge or none; this and what follows stand in place of the
+                  description's own
+  --bridge=NAME   run: the bridge of the host, for the network of that kind
+  --forward=PORTS  run: as tcp:8080:80,udp:53:53
+  --vhost         run: let the kernel move the packets
+  --accel=NAME    run: auto, kvm or tcg
+  --display=KIND  run: none, gtk, sdl, egl-headless, vnc or public-vnc
+  --gl=API        run: off, on or es
+  --serial=LINES  run: as terminal,tcp:4444
+  --audio=DRIVER  run: the host's sound, as alsa or pa
+  --agent=SOCKET  run: where the guest agent is reached
+  --qmp=SOCKET    run: where qemu is reached, or tcp:PORT
+  --firmware=NAME  run: uefi, secure-boot or a file
+  --snapshot      run: what the guest writes goes when qemu ends
+  --append=WORDS  run: further words for the kernel
+  --qemu=ARGUMENTS  run: further arguments for qemu
+  --type=FSTYPE   import: as runqemu's ext4, wic, nfs: the configuration's own without it
   --check-files   refuse if a file that a guest needs is not here
   --timeout=SECONDS  how long to wait [default: 60]
   --all           all your taps
@@ -53,12 +75,15 @@ from typing import Any
 import docopt
 
 from ..helper import __version__
-from . import addressing, ask, description, output, qemu, reach, requests, run, ssh
+from . import (
+    addressing, ask, check_qemu, description, given, output, qemu, reach, requests, run, ssh,
+)  # fmt: skip
 from .dhcp import __main__ as responder
-from .errors import FAILED, USAGE, TapdraftError
+from .errors import FAILED, IN_THE_WAY, USAGE, TapdraftError
 from .finding import Place
+from .qemuboot.convert import importing
 
-Arguments = dict[str, Any]
+Arguments = given.Arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,7 +137,7 @@ def _usage(command: list[str]) -> str:
 def _dispatch(arguments: Arguments) -> int:
     commands = {
         "render": _render, "run": _run, "up": _up, "down": _down, "list": _list, "check": _check,
-        "dhcp": _dhcp, "ping": _ping, "ssh": _ssh,
+        "import": _import, "dhcp": _dhcp, "ping": _ping, "ssh": _ssh,
     }  # fmt: skip
     return next(function for name, function in commands.items() if arguments[name])(arguments)
 
@@ -122,7 +147,7 @@ def _render(arguments: Arguments) -> int:
     described = description.load(file)
     guests = described.chosen(arguments["GUEST"])
     if arguments["--check-files"]:
-        _need_files(guests, Path(file).parent)
+        given.need_files(guests, Path(file).parent)
     folder = Path(arguments["--output"] or "out")
     for path in _write(arguments, described, guests, folder):
         print(folder / path)
@@ -131,19 +156,23 @@ def _render(arguments: Arguments) -> int:
 
 def _run(arguments: Arguments) -> int:
     file = arguments["FILE"]
-    described = description.load(file)
+    changed = given.changed(arguments)
+    name = "".join(arguments["GUEST"][:1])
+    described = description.load(file, lambda tables: given.apply(tables, name, changed))
     guests = described.chosen(arguments["GUEST"])
     if len(guests) > 1:
         names = ", ".join(guest.name for guest in guests)
         raise TapdraftError("which guest?", f"the description has {names}", USAGE)
     # Unlike render, which may be on another machine than the guest's files.
-    _need_files(guests, Path(file).parent)
+    given.need_files(guests, Path(file).parent)
+    for finding in check_qemu.parts(Place(guests, Path(file).parent)):
+        raise TapdraftError(finding.what, finding.fix, IN_THE_WAY)
     with run.folder(arguments["--output"]) as folder:
         _write(arguments, described, guests, folder)
         script = folder / guests[0].name / "run"
         if arguments["--wait-for"] is None:
             return run.run(script, Path(file).parent, lambda _: None)
-        awaited = run.Awaited(guests[0], _number(arguments, "--wait-for", 65535))
+        awaited = run.Awaited(guests[0], given.number(arguments, "--wait-for", 65535))
         status = run.run(script, Path(file).parent, awaited)
         return FAILED if status == 0 and awaited.seconds is None else status
 
@@ -152,38 +181,16 @@ def _write(arguments: Arguments, described: Any, guests: Any, folder: Path) -> l
     from . import render  # noqa: PLC0415  jinja2 takes longer than all the rest
 
     files = render.render(
-        described, guests, dialect=_word(arguments, "--dialect", render.DIALECTS),
-        attach=_word(arguments, "--attach", qemu.ATTACHMENTS),
+        described, guests, dialect=given.word(arguments, "--dialect", render.DIALECTS),
+        attach=given.word(arguments, "--attach", qemu.ATTACHMENTS),
     )  # fmt: skip
     output.write(files, folder)
     return list(files)
 
 
-def _need_files(guests: Any, folder: Path) -> None:
-    needed = [folder / name for guest in guests for name in guest.files]
-    missing = [str(path) for path in needed if not path.is_file() and not path.is_block_device()]
-    if missing:
-        what = f"there is no file {', '.join(missing)}"
-        raise TapdraftError(what, "names are relative to the description's folder", USAGE)
-
-
-def _number(arguments: Arguments, option: str, most: int) -> int:
-    given = str(arguments[option])
-    if not (given.isascii() and given.isdigit() and 1 <= int(given) <= most):
-        raise TapdraftError(f"{option}={given} is no number from 1 to {most}", "", USAGE)
-    return int(given)
-
-
-def _word(arguments: Arguments, option: str, words: tuple[str, ...]) -> str:
-    word = str(arguments[option])
-    if word not in words:
-        raise TapdraftError(f"{option}={word} is not known", f"use {', '.join(words)}", USAGE)
-    return word
-
-
 def _up(arguments: Arguments) -> int:
     guests = description.load(arguments["FILE"]).chosen(arguments["GUEST"])
-    return ask.ask(requests.up(guest).line() for guest in guests)
+    return ask.ask(requests.up(guest).line() for guest in guests if guest.has_tap)
 
 
 def _down(arguments: Arguments) -> int:
@@ -201,13 +208,17 @@ def _dhcp(arguments: Arguments) -> int:
 
 def _ping(arguments: Arguments) -> int:
     (guest,) = description.load(arguments["FILE"]).chosen(arguments["GUEST"])
-    return reach.ping(guest.name, guest.address, _number(arguments, "--timeout", 86400))
+    return reach.ping(guest.name, guest.address, given.number(arguments, "--timeout", 86400))
 
 
 def _ssh(arguments: Arguments) -> int:
     user, _, name = arguments["GUEST"][0].rpartition("@")
     (guest,) = description.load(arguments["FILE"]).chosen([name])
     return ssh.run(arguments["FILE"], guest, user, arguments["COMMAND"])
+
+
+def _import(arguments: Arguments) -> int:
+    return importing(arguments["QEMUBOOT_CONF"], arguments["--output"], arguments["--type"])
 
 
 def _list(arguments: Arguments) -> int:

@@ -15,7 +15,7 @@ import types
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MANUALS = sorted(page for section in "158" for page in (ROOT / "man").glob(f"*.{section}"))
+MANUALS = sorted(page for section in "1578" for page in (ROOT / "man").glob(f"*.{section}"))
 DESCRIPTION = "net.toml"
 _BLOCK = re.compile(r"^<!-- (\S+) -->\n```(\w*)\n(.*?)^```$", re.M | re.S)
 _OVERSTRUCK = re.compile(r".\x08")

@@ -13,14 +13,18 @@ from typing import Any
 
 import pytest
 from tapdraft.generator import (
-    addressing, cli, description, devices, disks, finding, listing, qemu, render, values,
+    addressing, cli, description, devices, disks, finding, hardware, layout, listing, network, qemu,
+    render, values,
 )  # fmt: skip
 from tapdraft.generator.machines import MACHINES
 from tapdraft.helper import __main__ as helper
 from tapdraft.helper import caller, commands, errors, netlink, plan, policy, request, ruleset
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("tapdraft.1", "tapdraft.toml.5", "tapdraft-policy.conf.5", "tapdraft-helper.8")
+PAGES = (
+    "tapdraft.1", "tapdraft.toml.5", "tapdraft-policy.conf.5", "tapdraft-runqemu.7",
+    "tapdraft-helper.8",
+)  # fmt: skip
 REQUEST = "up web 192.168.7.1/30 192.168.7.2 nat forward=tcp:8080:80"
 ANEW = "python3 man/refresh.py writes it anew"
 ROUTED = "up far 192.168.7.5/32 192.168.7.9"
@@ -71,10 +75,12 @@ def choices(reader: Callable[[Any], Any]) -> set[str]:
 
 
 DISK_KEYS = refused(disks.disk, {"?": 1}).partition("there are ")[2]
+INTERFACE_KEYS = refused(hardware._interface, {"?": 1}).partition("there are ")[2]
 KEYS: dict[str, Iterable[str]] = {
     "The network": description.NETWORK_KEYS,
     "A guest": description.GUEST_KEYS,
     "A disk": DISK_KEYS.split(", "),
+    "An interface": INTERFACE_KEYS.split(", "),
 }
 
 
@@ -91,6 +97,12 @@ def test_each_key_of_a_description_is_documented_and_no_other(title: str) -> Non
         ("A guest", "accel", description.ACCELERATORS),
         ("A guest", "display", devices.DISPLAYS),
         ("A guest", "addressing", addressing.WORDS),
+        ("A guest", "network", network.KINDS),
+        ("A guest", "gl", devices.GL),
+        ("A guest", "audio", devices.AUDIO),
+        ("A disk", "bus", disks.BUSES),
+        ("An interface", "network", network.FURTHER),
+        ("The network", "layout", layout.LAYOUTS),
         ("A guest", "host", ("closed", "open")),
         ("A guest", "forward", request.PROTOCOLS),
         ("A disk", "format", disks.DISK_FORMATS),
@@ -107,7 +119,8 @@ def test_each_word_that_a_key_takes_is_documented_and_no_other(
 def test_no_key_that_takes_one_of_some_words_is_missing_above() -> None:
     tables = {**description.NETWORK_KEYS, **description.GUEST_KEYS}
     found = {key for key, reader in tables.items() if choices(reader)}
-    assert found == {"mode", "machine", "accel", "display", "addressing", "host"}
+    assert found == {"mode", "machine", "accel", "display", "addressing", "host", "layout",
+                     "network", "gl", "audio"}  # fmt: skip
 
 
 def test_the_documented_defaults_are_those_of_a_guest_with_nothing_but_a_kernel() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tapdraft.generator import firmware, qemu
+from tapdraft.generator import check_qemu, firmware, qemu
 from tapdraft.generator.description import Guest, parse
 from tapdraft.generator.machines import MACHINES
 from tapdraft.generator.options import Option
@@ -156,3 +156,30 @@ def test_kvm_is_not_tried_where_nothing_would_prove_it(name: str) -> None:
 
 def _options(name: str) -> list[Option]:
     return [option for group in qemu.command(one(described(name))) for option in group.options]
+
+
+def test_what_is_missing_is_told_with_the_nearest_that_exists(tmp_path: Path) -> None:
+    qemu_system = tmp_path / "qemu-system-x"
+    qemu_system.write_text(
+        "#!/bin/sh\ncase $1 in -device) echo 'name \"virtio-net-pci\", bus PCI, alias \"net\"' ;;\n"
+        "-cpu) echo 'x86 Skylake-Client (alias)'; echo 'la464-loongarch-cpu' ;; esac\n"
+    )
+    qemu_system.chmod(0o755)
+    binary = str(qemu_system)
+    wanted = ("virtio-net-pci", "net", "virtio-net-pcie")
+    found = list(check_qemu.lacking(binary, "device", wanted))
+    assert found == [("virtio-net-pcie", "virtio-net-pci")]
+    found = list(check_qemu.lacking(binary, "cpu", ("Skylake-Clint", "la464")))
+    assert found == [("Skylake-Clint", "skylake-client")]
+    # One that cannot be asked is not accused of anything.
+    assert list(check_qemu.lacking(binary, "machine", ("q35",))) == []
+    assert list(check_qemu.lacking("/nonexistent", "cpu", ("max",))) == []
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_this_hosts_qemu_lacks_nothing_of_a_machine(
+    name: str, requires: Callable[..., None]
+) -> None:
+    requires(MACHINES[name].binary)
+    for kind, words in qemu.needs(one(described(name))).items():
+        assert list(check_qemu.lacking(MACHINES[name].binary, kind, words)) == []

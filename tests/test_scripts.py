@@ -140,6 +140,41 @@ def test_qemu_is_not_started_without_the_guests_files(tmp_path: Path) -> None:
     assert done.stdout == ""
 
 
+LISTING_QEMU = """#!/bin/sh
+case $1 in
+-machine) echo 'Supported machines are:'; echo 'q35  Standard PC' ;;
+-cpu) echo 'x86 486-v1'; echo '  max-loongarch-cpu' ;;
+-device) echo 'name "virtio-rng-pci", bus PCI'; echo 'name "virtio-net-pcj"' ;;
+*) echo started ;;
+esac
+"""
+
+
+def test_qemu_is_not_started_where_it_lacks_what_the_guest_needs(tmp_path: Path) -> None:
+    program(tmp_path / "bin/qemu-system-x86_64", LISTING_QEMU)
+    copy = staged(GOLDEN / "plain/helper-run/web/qemu", tmp_path)
+    (tmp_path / "vmlinuz").touch()
+    (tmp_path / "initrd").touch()
+    done = subprocess.run([copy], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "error: this qemu-system-x86_64 has no device virtio-net-pci\nhint: " in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_older_qemu_gets_the_older_cpu(tmp_path: Path) -> None:
+    """The list of a qemu 7.2 has no rva23s64."""
+    found = []
+    for cpus in ("rv64", "rv64 rva23s64"):
+        text = f"case $* in '-cpu help') echo {cpus} ;; *help) ;; *) echo $* ;; esac\n"
+        program(tmp_path / "bin/qemu-system-riscv64", f"#!/bin/sh\n{text}")
+        copy = staged(GOLDEN / "machine-qemuriscv64/helper-run/vm/qemu", tmp_path)
+        for name in ("Image", "root.ext4"):
+            (tmp_path / name).touch()
+        done = subprocess.run([copy], cwd=tmp_path, capture_output=True, text=True, check=False)
+        found.append(done.stdout.partition("-cpu ")[2].split()[0])
+    assert found == ["rv64", "rva23s64"]
+
+
 @pytest.mark.parametrize("how", ["helper-run", "helper-helper", "helper-hooks"])
 def test_a_script_that_needs_the_helper_says_so(how: str, tmp_path: Path) -> None:
     script = GOLDEN / "plain" / how / "web" / ("qemu" if how == "helper-helper" else "ifup")
