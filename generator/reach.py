@@ -4,6 +4,7 @@ import errno
 import select
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -69,7 +70,8 @@ def _connected(address: str, port: int) -> int:
 def ping(name: str, address: str, seconds: float) -> int:
     """Wait until the guest answers, and say how long that took."""
     # Between two tries there is nothing that could be awaited: the guest is another machine.
-    took = until(lambda: answers(address), seconds, lambda pause: bool(time.sleep(pause)))
+    never = threading.Event()
+    took = until(lambda: answers(address), seconds, never.wait)
     if took is None:
         raise TapdraftError(
             f"{name} ({address}) did not answer within {seconds:g} s",

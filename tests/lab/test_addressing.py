@@ -198,11 +198,11 @@ def test_a_disk_image_with_its_own_kernel_gets_its_address_by_dhcp(lab: Lab, dis
     guest.expect(r"guest: route default via 192\.168\.7\.1 .*proto dhcp")
     guest.expect(r"guest: lease for web$")
     for number in ("10", "11"):
-        found = guest.expect(rf"guest: credential network\.network\.{number}-tapdraft (\S+)")
+        found = guest.expect(rf"guest: credential network\.network\.{number}-tapdraft (\S+)\n")
         assert base64.b64decode(found[1]).decode() == NETWORK_FILE
-    assert guest.expect(r"guest: credential system\.hostname (\S+)")[1] == "d2Vi"
+    assert guest.expect(r"guest: credential system\.hostname (\S+)\n")[1] == "d2Vi"
     for program in ("stub", "boot"):
-        guest.expect(rf"guest: smbios io\.systemd\.{program}\.kernel-cmdline-extra={WORDS}$")
+        guest.expect(rf"guest: smbios io\.systemd\.{program}\.kernel-cmdline-extra={WORDS}\n")
     guest.expect("guest: get http://web.example/ ok: hello from outside", BOOT)
     guest.signal(signal.SIGTERM)
     guest.wait()
@@ -237,8 +237,26 @@ def test_cloud_init_takes_address_name_key_and_user_data_from_the_seed(
     ssh = ["tapdraft", "ssh", "guests.toml", "debian@web", "echo", "$(whoami) on $(hostname)"]
     done = lab.run(ssh, user="alice", cwd=HOME, limit=120).check()
     assert done.stdout == "debian on web\n"
-    (known,) = lab.site.path(f"{HOME}/.local/state/tapdraft/known_hosts").iterdir()
-    assert known.read_text().startswith("web ssh-ed25519 ")
+    hosts = f"{HOME}/.local/state/tapdraft/known_hosts"
+    (known,) = lab.site.path(hosts).iterdir()
+    found = ["ssh-keygen", "-F", "web", "-f", f"{hosts}/{known.name}"]
+    assert "ssh-ed25519" in lab.run(found, user="alice").check().stdout
     guest.signal(signal.SIGTERM)
     guest.wait()
     lab.assert_no_residue(before)
+
+
+@pytest.mark.parametrize("range_of_groups", ["1 0", "0 2147483647"])
+def test_ping_asks_as_the_host_permits_its_users(lab: Lab, range_of_groups: str) -> None:
+    """With and without echo requests; the outside stands for a guest, nobody for another."""
+    lab.run(["sysctl", "-qw", f"net.ipv4.ping_group_range={range_of_groups}"]).check()
+    lab.write(
+        f"{HOME}/guests.toml",
+        '[network]\nsubnet = "203.0.113.0/24"\n'
+        '[guest.there]\ndisk = "d"\naddress = "203.0.113.1"\n[guest.gone]\ndisk = "d"\n',
+    )
+    ping = ["tapdraft", "ping", "--timeout=2", "guests.toml"]
+    done = lab.run([*ping, "there"], user="alice", cwd=HOME).check()
+    assert done.stdout.startswith("there (203.0.113.1) answers after ")
+    done = lab.run([*ping, "gone"], user="alice", cwd=HOME).check(1)
+    assert "error: gone (203.0.113.6) did not answer within 2 s\nhint: " in done.stderr
