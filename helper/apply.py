@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from ipaddress import IPv4Interface, IPv4Network
 from itertools import groupby
 
 from . import plan as p
@@ -97,11 +98,13 @@ class Work:
         self.state = state
         self.virtio_header = virtio_header
         self.descriptors: dict[str, int] = {}  # of the taps made here, by name
+        self.networks: list[IPv4Network] = []  # that are about to be guests'
         self.indexes = {name: tap.link.ifindex for name, tap in state.taps.items()}
 
     def carry_out(self, plan: p.Plan) -> None:
         """All of the plan; at an error, undo what was done of it and raise HelperError."""
         done: list[p.Operation] = []
+        self.networks = list(_networks(plan))
         for operations, step in self._steps(plan):
             try:
                 # A transaction is done or not; anything else may be half done at an error.
@@ -147,6 +150,9 @@ class Work:
             elif kind == "delete":
                 taps = [o.tap for o in operations if isinstance(o, p.DeleteTap)]
                 yield operations, partial(self._delete_taps, taps)
+            elif kind == p.SetUp.__name__:
+                taps = [o.tap for o in operations if isinstance(o, p.SetUp)]
+                yield operations, partial(self._set_up, taps)
             else:
                 yield from (([o], partial(self._do, o)) for o in operations)
 
@@ -172,12 +178,15 @@ class Work:
                 # Where somebody has switched on forwarding for the whole host, they need it.
                 if read_sysctl("ipv4/ip_forward") == "0" and read_sysctl(key) is not None:
                     write_sysctl(key, was)
-            case p.SetUp():
-                self.kernel.set_link(self.indexes[operation.tap], up=True)
             case p.PersistTap():
                 self.kernel.persist_tap(self.descriptors[operation.tap])
             case _:
                 self._commit([operation])
+
+    def _set_up(self, taps: Iterable[str]) -> None:
+        self.kernel.forget_connections(self.networks)
+        for tap in taps:
+            self.kernel.set_link(self.indexes[tap], up=True)
 
     def _create_tap(self, operation: p.CreateTap) -> None:
         flags = IFF_MULTI_QUEUE if operation.multi_queue else 0
@@ -210,6 +219,16 @@ class Work:
         return link is not None and (
             name in self.descriptors or tap_of(link) == self.state.taps[name]
         )
+
+
+def _networks(plan: p.Plan) -> Iterator[IPv4Network]:
+    """The networks that a plan gives to guests."""
+    for operation in plan:
+        match operation:
+            case p.AddAddress(_, address, prefix):
+                yield IPv4Interface(f"{address}/{prefix}").network
+            case p.AddRoute(_, guest, _):
+                yield IPv4Network(guest)
 
 
 def _together(operation: p.Operation) -> str:

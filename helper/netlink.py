@@ -12,7 +12,9 @@ import socket
 import struct
 import sys
 import time
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from ipaddress import IPv4Network
 from types import ModuleType
@@ -70,6 +72,8 @@ NEWLINK, DELLINK, GETLINK, SETLINK, NEWADDR, GETADDR, NEWROUTE, GETROUTE = (
 NFTABLES, INET, BATCH_BEGIN, BATCH_END = 10 << 8, 1, 16, 17
 NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, NEWRULE, NEWSET = 0, 1, 2, 3, 6, 9
 NEWELEMENT, GETELEMENT, DELELEMENT = 12, 13, 14
+# linux/netfilter/nfnetlink_conntrack.h
+GET_CONNECTION, DELETE_CONNECTION = 1 << 8 | 1, 1 << 8 | 2
 # An address of its own on the rtnetlink bus, "tapd": a lock that goes with the process.
 LOCK_PORT = 0x74617064
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
@@ -250,7 +254,36 @@ class Kernel:
         attributes = {"to": to, "out": ifindex, "source": source}
         self._ask(_Route(), NEWROUTE, ACK | CREATE | EXCL, attributes, length=32, **kind)
 
+    def forget_connections(self, networks: Iterable[IPv4Network]) -> None:
+        """End what connection tracking knows of these networks, as they begin to be somebody's.
+
+        Else packets of an earlier guest's connections, forwarded ports too, reach the new one.
+        """
+        spans = sorted((int(network[0]), int(network[-1])) for network in networks)
+        try:
+            found = self._connections(GET_CONNECTION, DUMP)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+                return  # this kernel keeps connections to itself, or has none
+            raise
+        for there in map(dict, map(_attributes, (body[4:] for body in found))):
+            ends = (dict(_attributes(there.get(way, b""))).get(1, b"") for way in (1, 2))
+            ours = (int.from_bytes(a, "big") for end in ends for _, a in _attributes(end))
+            # The last span that begins before an address is the only one that can hold it.
+            last = ((address, bisect_right(spans, (address, 1 << 32))) for address in ours)
+            if any(place and address <= spans[place - 1][1] for address, place in last):
+                # The tuple of the connection's first packet, its number, its zone.
+                which = ((0x8001, 1), (12, 12), (18, 18))
+                named = (attribute(mark, there[kind]) for mark, kind in which if kind in there)
+                with suppress(FileNotFoundError):  # it ended meanwhile
+                    self._connections(DELETE_CONNECTION, ACK, b"".join(named))
+
     # The exchange
+
+    def _connections(self, kind: int, flags: int, body: bytes = b"") -> list[bytes]:
+        self._sequence += 1
+        self._nft.send(self._message(kind, flags, body, socket.AF_INET))
+        return [answer for _, answer in _answers(self._nft, self._sequence)]
 
     def commit(self, messages: Iterable[Message]) -> None:
         """One nftables transaction: all of the messages, or none of them."""

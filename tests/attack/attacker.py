@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from labnet import PYTHON, Lab
@@ -26,9 +27,9 @@ def program(code: str) -> list[str]:
     return [PYTHON, "-I", "-c", _PRELUDE + code]
 
 
-def attack(lab: Lab, code: str, *words: str, user: str = "alice", **options: str) -> Result:
+def attack(lab: Lab, code: str, *words: str, user: str = "alice", **options: Any) -> Result:
     """Run an attack program to its end."""
-    return lab.run([*program(code), *words], user=user, **options)  # type: ignore[arg-type]
+    return lab.run([*program(code), *words], user=user, **options)
 
 
 def assert_refused(done: Result, status: int, error: str) -> None:

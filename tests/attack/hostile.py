@@ -13,16 +13,17 @@ import socket
 from collections.abc import Callable
 
 
-class _Long(_ctypes._SimpleCData):  # type: ignore[misc,type-arg]  # typeshed has no _type_ for it
+class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]  # as C sees it: a long
     _type_ = "l"
 
 
-class _Function(_ctypes.CFuncPtr):  # type: ignore[misc]
+class _Function(_ctypes.CFuncPtr):
     _flags_ = 1 | 8  # of C, and keeping errno
     _restype_ = _Long
 
 
-_syscall = _Function(_ctypes.dlsym(_ctypes.dlopen(None, 0), "syscall"))
+# None is this program itself; typeshed knows only of files.
+_syscall = _Function(_ctypes.dlsym(_ctypes.dlopen(None, 0), "syscall"))  # type: ignore[arg-type]
 
 
 def call(number: int, *words: object) -> None:
@@ -50,10 +51,14 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "needed: read the policy": lambda: opened("/etc/tapdraft/policy.conf"),
     "needed: a netlink socket": lambda: socket.socket(16, 3, 0).close(),
     "needed: open the tun device": tap,
-    "needed: write forwarding": lambda: opened("/proc/sys/net/ipv4/conf/all/forwarding", os.O_WRONLY),
+    "needed: write forwarding": lambda: opened(
+        "/proc/sys/net/ipv4/conf/all/forwarding", os.O_WRONLY
+    ),
     # Start or become something else.
     "execute a program": lambda: os.execv("/bin/true", ["true"]),
-    "execute by descriptor": lambda: call(322, os.open("/usr/lib", os.O_PATH), b"", None, None, 0x1000),
+    "execute by descriptor": lambda: call(
+        322, os.open("/usr/lib", os.O_PATH), b"", None, None, 0x1000
+    ),
     "spawn a program": lambda: os.posix_spawn("/bin/true", ["true"], {}),
     "fork": os.fork,
     "vfork": lambda: call(58),

@@ -11,14 +11,17 @@ from labsite import HELPER
 
 # tapdraft-helper(8) documents it: facility and severity, time, program, pid, and the fields.
 LINE = re.compile(
-    r'<8[45]>\w{3} [ \d]\d [\d:]{8} tapdraft-helper\[(\d+)\]: (decision=(?:allow|refuse)|result=(?:done|failed)) '
-    r'uid=(\d+) gid=(\d+) request="([a-z0-9.:/=_ -]*)" reason="([^"\x00-\x1f\x7f-\x9f]*)"', re.ASCII)
+    r"<8[45]>\w{3} [ \d]\d [\d:]{8} tapdraft-helper\[(\d+)\]: "
+    r"(decision=(?:allow|refuse)|result=(?:done|failed)) "
+    r'uid=(\d+) gid=(\d+) request="([a-z0-9.:/=_ -]*)" reason="([^"\x00-\x1f\x7f-\x9f]*)"',
+    re.ASCII,
+)
 FORGERIES = [
     ("up", 'x" reason="permits it', *UP[2:]),
     ("up", "web\nNov 22 00:00:00 tapdraft-helper[1]: decision=allow uid=0", *UP[2:]),
     ("up", "\x1b[2Kweb", *UP[2:]),
     ("up", "web\u2028uid=0", *UP[2:]),
-    ("up", "web", "192.168.7.1/30\" reason=\"x", "192.168.7.2"),
+    ("up", "web", '192.168.7.1/30" reason="x', "192.168.7.2"),
     ("--\nresult=done",),
     ("up", "%s%n%m", *UP[2:]),
     ("up", "a" * 4000),
@@ -48,9 +51,14 @@ def test_every_decision_and_every_result_is_logged(target: Lab) -> None:
     take_down(target)
     found = [LINE.fullmatch(line) for line in target.site.syslog.lines()]
     assert [(line[2], line[5].split()[1]) for line in found if line] == [
-        ("decision=allow", "web"), ("result=done", "web"), ("decision=refuse", "x"),
-        ("decision=allow", "y"), ("result=failed", "y"), ("decision=allow", "--all"),
-        ("result=done", "--all")]
+        ("decision=allow", "web"),
+        ("result=done", "web"),
+        ("decision=refuse", "x"),
+        ("decision=allow", "y"),
+        ("result=failed", "y"),
+        ("decision=allow", "--all"),
+        ("result=done", "--all"),
+    ]
     assert {(line[3], line[4]) for line in found if line} == {("61001", "61001")}
 
 
@@ -73,7 +81,8 @@ def test_down_twice_succeeds_twice(target: Lab) -> None:
 def test_down_works_while_the_guest_holds_the_tap(target: Lab) -> None:
     """And what the guest's emulator still holds is of no use any more."""
     assert_up(target.helper(*UP))
-    holder = target.start(program("""if True:
+    holder = target.start(
+        program("""if True:
         tap = os.open("/dev/net/tun", os.O_RDWR)
         fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", b"td-web", 0x1002))
         print("held", flush=True)
@@ -82,7 +91,9 @@ def test_down_works_while_the_guest_holds_the_tap(target: Lab) -> None:
             os.write(tap, bytes(60))
         except OSError as error:
             print("gone:", error.strerror, flush=True)
-        """), user="alice")
+        """),
+        user="alice",
+    )
     holder.expect("held", 20)
     assert target.helper("down", "web").check().stdout == "td-web is down\n"
     holder.expect("gone: ", 20)
@@ -90,7 +101,9 @@ def test_down_works_while_the_guest_holds_the_tap(target: Lab) -> None:
 
 def test_a_tap_that_its_owner_still_holds_cannot_be_made_again_from_it(target: Lab) -> None:
     """The descriptor of a tap that was taken down makes no interface, persistent or other."""
-    done = attack(target, """if True:
+    done = attack(
+        target,
+        """if True:
         import subprocess
         subprocess.run([HELPER, *UP], check=True, stdout=subprocess.DEVNULL)
         tap = os.open("/dev/net/tun", os.O_RDWR)
@@ -102,12 +115,13 @@ def test_a_tap_that_its_owner_still_holds_cannot_be_made_again_from_it(target: L
                 fcntl.ioctl(tap, request, argument)
             except OSError as error:
                 print(error.strerror)
-        """).check()
+        """,
+    ).check()
     assert done.stdout.count("\n") == 3
 
 
 def test_exactly_one_file_has_a_capability_and_none_is_setuid(target: Lab) -> None:
-    """In all that is installed: the launcher, net_admin, permitted, closed to those not in the group."""
+    """In all that is installed: the launcher, with net_admin, closed to who is not in the group."""
     roots = ["/usr/local", "/etc/tapdraft", target.site.source]
     found = target.run(["find", *roots, "-perm", "/6000", "-type", "f"]).check().stdout
     assert found == ""
@@ -116,11 +130,33 @@ def test_exactly_one_file_has_a_capability_and_none_is_setuid(target: Lab) -> No
     mode = target.run(["stat", "-c", "%a %U %G", HELPER]).check().stdout
     assert mode == "750 root tapdraft\n"
     theirs = ["/usr/local/lib/tapdraft", "/usr/local/libexec/tapdraft", "/etc/tapdraft"]
-    assert target.run(["find", *theirs, "(", "-perm", "/022", "-o", "!", "-user", "root", ")",
-                       "!", "-type", "l"]).check().stdout == ""
+    assert (
+        target.run(
+            [
+                "find",
+                *theirs,
+                "(",
+                "-perm",
+                "/022",
+                "-o",
+                "!",
+                "-user",
+                "root",
+                ")",
+                "!",
+                "-type",
+                "l",
+            ]
+        )
+        .check()
+        .stdout
+        == ""
+    )
 
 
 def test_what_is_missing_of_the_confinement_is_told(target: Lab) -> None:
     """To whoever asks, and from what the launcher found, not from the environment."""
-    assert re.fullmatch(r"hardening landlock=\d+ seccomp=on\n",
-                        target.helper("--status", env={"TAPDRAFT_HARDENING": "x"}).check().stdout)
+    assert re.fullmatch(
+        r"hardening landlock=\d+ seccomp=on\n",
+        target.helper("--status", env={"TAPDRAFT_HARDENING": "x"}).check().stdout,
+    )

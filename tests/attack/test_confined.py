@@ -24,9 +24,19 @@ X32 = 0x40000000
 @pytest.fixture(scope="module")
 def planted(installed_site: Site) -> Site:
     """A second installation, root's alone as the first, with a module that nobody should have."""
-    installed_site.run(["make", "-C", installed_site.source, "install-helper", f"PREFIX={PREFIX}",
-                        "SYSCONFDIR=/etc", "BUILD=/opt/planted-build", "PYTHON=/usr/bin/python3"],
-                       limit=180).check()
+    installed_site.run(
+        [
+            "make",
+            "-C",
+            installed_site.source,
+            "install-helper",
+            f"PREFIX={PREFIX}",
+            "SYSCONFDIR=/etc",
+            "BUILD=/opt/planted-build",
+            "PYTHON=/usr/bin/python3",
+        ],
+        limit=180,
+    ).check()
     plant(installed_site, (Path(__file__).parent / "hostile.py").read_text())
     return installed_site
 
@@ -47,12 +57,15 @@ def results(planted: Site) -> dict[str, str]:
     lab = Lab(planted)
     planted.policy()
     planted.write("/home/alice/own", "the user's", owner="alice")
-    server = lab.start(program("""if True:
+    server = lab.start(
+        program("""if True:
         server = socket.socket(socket.AF_UNIX)
         server.bind("\\0tapdraft-attack")
         server.listen()
         print("listening", flush=True)
-        signal.pause()"""), user="alice")
+        signal.pause()"""),
+        user="alice",
+    )
     server.expect("listening", 20)
     before = lab.snapshot()
     done = lab.run([HELPER, *UP], user="alice").check()
@@ -76,7 +89,8 @@ def test_hostile_code_can_do_what_the_helper_needs(results: dict[str, str], atte
 
 @pytest.mark.parametrize("number", [59, 57, 41, 0])
 def test_system_calls_of_another_architecture_end_the_process(
-        target: Lab, planted: Site, number: int) -> None:
+    target: Lab, planted: Site, number: int
+) -> None:
     """x32's numbers stand beside x86_64's, and would go around a filter that forgot them."""
     code = (Path(__file__).parent / "hostile.py").read_text()
     plant(planted, code + f"\n\ndef main() -> None:\n    call({X32 | number}, 0, 0, 0)\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -42,7 +41,9 @@ def test_another_users_tap_is_not_taken_down(target: Lab) -> None:
     """And the answer is the one for a tap that does not exist."""
     assert_up(target.helper(*UP))
     before = links(target)
-    answers = {name: target.helper("down", name, user="bob").check().stdout for name in ("web", "none")}
+    answers = {
+        name: target.helper("down", name, user="bob").check().stdout for name in ("web", "none")
+    }
     assert answers["web"].replace("web", "none") == answers["none"]
     assert target.helper("down", "--all", user="bob").check().stdout == "0 taps are down\n"
     assert links(target) == before
@@ -72,9 +73,13 @@ def test_a_tap_that_another_user_has_made_anew_is_theirs(target: Lab) -> None:
 
 @pytest.mark.parametrize("kind", ["bridge", "veth", "tap"])
 def test_an_interface_with_our_prefix_but_without_our_marks_is_left_alone(
-        target: Lab, kind: str) -> None:
-    add = (["ip", "tuntap", "add", "td-web", "mode", "tap", "user", "alice"] if kind == "tap"
-           else ["ip", "link", "add", "td-web", "type", kind])
+    target: Lab, kind: str
+) -> None:
+    add = (
+        ["ip", "tuntap", "add", "td-web", "mode", "tap", "user", "alice"]
+        if kind == "tap"
+        else ["ip", "link", "add", "td-web", "type", kind]
+    )
     target.run(add).check()
     before = target.snapshot()
     assert_refused(target.helper(*UP), IN_THE_WAY, "td-web is not yours")
@@ -84,16 +89,29 @@ def test_an_interface_with_our_prefix_but_without_our_marks_is_left_alone(
     target.run(["ip", "link", "delete", "td-web"]).check()
 
 
-@pytest.mark.parametrize("change", [
-    ("alias", "tapdraft 1 uid=61002 guest=web"), ("alias", "tapdraft 1 uid=0 guest=web"),
-    ("alias", ""), ("alias", "tapdraft 1 uid=061001 guest=web"), ("alias", "tapdraft 2 uid=61001 guest=web"),
-    ("alias", "tapdraft 1 uid=61001 guest=web2"), ("alias", "tapdraft 1 uid=61001 guest=web "),
-    ("alias", "tapdraft 1 uid=61001 guest=web\n"), ("alias", "x tapdraft 1 uid=61001 guest=web"),
-    ("alias", "tapdraft 1 uid=\u0666\u0661\u0660\u0660\u0661 guest=web"), ("group", "0"),
-    ("group", "29695"), ("group", "29704"), ("name", "td-web2"), ("name", "web"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("alias", "tapdraft 1 uid=61002 guest=web"),
+        ("alias", "tapdraft 1 uid=0 guest=web"),
+        ("alias", ""),
+        ("alias", "tapdraft 1 uid=061001 guest=web"),
+        ("alias", "tapdraft 2 uid=61001 guest=web"),
+        ("alias", "tapdraft 1 uid=61001 guest=web2"),
+        ("alias", "tapdraft 1 uid=61001 guest=web "),
+        ("alias", "tapdraft 1 uid=61001 guest=web\n"),
+        ("alias", "x tapdraft 1 uid=61001 guest=web"),
+        ("alias", "tapdraft 1 uid=\u0666\u0661\u0660\u0660\u0661 guest=web"),
+        ("group", "0"),
+        ("group", "29695"),
+        ("group", "29704"),
+        ("name", "td-web2"),
+        ("name", "web"),
+    ],
+)
 def test_down_with_a_single_mark_wrong_touches_nothing(
-        target: Lab, change: tuple[str, str]) -> None:
+    target: Lab, change: tuple[str, str]
+) -> None:
     """Name, group and alias together are the proof; an owner of the tap can change none of them."""
     assert_up(target.helper(*UP))
     if change[0] == "name":
@@ -114,8 +132,14 @@ def test_marks_cannot_be_forged_by_who_owns_a_tap(target: Lab) -> None:
     """Alias, group, name, address and state are the kernel's to keep: all of it is refused."""
     assert_up(target.helper(*UP))
     before = target.snapshot()
-    for change in (["alias", "tapdraft 1 uid=61002 guest=web"], ["group", "29703"], ["name", "td-x"],
-                   ["mtu", "9000"], ["down"], ["address", "02:00:00:00:00:09"]):
+    for change in (
+        ["alias", "tapdraft 1 uid=61002 guest=web"],
+        ["group", "29703"],
+        ["name", "td-x"],
+        ["mtu", "9000"],
+        ["down"],
+        ["address", "02:00:00:00:00:09"],
+    ):
         assert target.run(["ip", "link", "set", "dev", "td-web", *change], user="alice").status
     assert target.run(["ip", "link", "delete", "td-web"], user="alice").status
     assert target.run(["ip", "address", "add", "10.0.0.1/8", "dev", "td-web"], user="alice").status
@@ -148,8 +172,11 @@ def test_a_port_forward_is_not_inherited_from_a_tap_that_its_owner_deleted(targe
 
 def test_a_mac_that_the_owner_changed_is_no_obstacle(target: Lab) -> None:
     assert_up(target.helper(*UP))
-    attack(target, OPEN_TAP + "fcntl.ioctl(attach('td-web'), 0x8924, "
-           "struct.pack('16sH6s8x', b'td-web', 1, bytes.fromhex('020000000009')))").check()
+    attack(
+        target,
+        OPEN_TAP + "fcntl.ioctl(attach('td-web'), 0x8924, "
+        "struct.pack('16sH6s8x', b'td-web', 1, bytes.fromhex('020000000009')))",
+    ).check()
     assert links(target)["td-web"]["address"] == "02:00:00:00:00:09"
     assert target.helper("down", "web").check().stdout == "td-web is down\n"
 
@@ -169,9 +196,11 @@ def test_one_tap_more_than_the_quota_is_refused(target: Lab) -> None:
 def test_two_sections_do_not_add_up_to_a_larger_quota(target: Lab) -> None:
     """Nor does the member of many groups get a mode from one and a subnet from another."""
     section = "[{}]\nsubnets={}\ntaps={}\nmodes={}\nuplinks=*\n"
-    target.site.policy(section.format("group tapdraft", "192.168.7.0/24", 1, "nat")
-                       + section.format("group alice", "192.168.7.0/24", 1, "nat")
-                       + section.format("user alice", "10.0.0.0/8", 9, "routed"))
+    target.site.policy(
+        section.format("group tapdraft", "192.168.7.0/24", 1, "nat")
+        + section.format("group alice", "192.168.7.0/24", 1, "nat")
+        + section.format("user alice", "10.0.0.0/8", 9, "routed")
+    )
     assert_up(target.helper(*UP))
     assert_refused(target.helper(*words("two", 2)), REFUSED, "used up.*used up")
     assert_refused(target.helper(*words("two", 2), "routed"), REFUSED, "is not among its modes")
@@ -181,7 +210,7 @@ def test_two_sections_do_not_add_up_to_a_larger_quota(target: Lab) -> None:
 def test_of_fifty_at_once_no_more_come_up_than_the_quota_has(target: Lab) -> None:
     target.site.policy("[group tapdraft]\nsubnets=192.168.7.0/24\ntaps=5\nmodes=nat\nuplinks=*\n")
     requests = "\n".join(" ".join(words(f"w{n}", n)) for n in range(50))
-    script = f'while read -r line; do {HELPER} $line & done; wait'
+    script = f"while read -r line; do {HELPER} $line & done; wait"
     done = target.run(["sh", "-c", script], user="alice", input=requests + "\n")
     assert done.stdout.count(" is up\n") == 5
     assert done.stderr.count("used up") == 45
@@ -200,7 +229,9 @@ def test_a_lock_held_by_an_attacker_ends_in_a_clear_refusal(target: Lab, fresh: 
     stopped.release(stopped=True)
     waiting = [lab.start([HELPER, *UP], user="bob") for lab in (target, fresh)]
     for process in waiting:
-        process.expect(r"error: another process has held the lock for 10 seconds\nhint: look for", 40)
+        process.expect(
+            r"error: another process has held the lock for 10 seconds\nhint: look for", 40
+        )
         assert process.wait() == IN_THE_WAY
     holder.stop()
     os.kill(stopped.pid, 18)
@@ -211,10 +242,12 @@ def test_a_lock_held_by_an_attacker_ends_in_a_clear_refusal(target: Lab, fresh: 
 
 
 def test_nobody_can_answer_in_the_kernels_place(target: Lab) -> None:
-    """Though the helper's address on the netlink bus is known, only the privileged may write to it."""
+    """The helper's address on the netlink bus is known; only the privileged may write to it."""
     traced = Traced(target)
     traced.run_to(makes_ioctl(TUNSETIFF))
-    done = attack(target, """if True:
+    done = attack(
+        target,
+        """if True:
         for protocol in (0, 12):
             forged = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
             for port in (0x74617064, int(sys.argv[1])):
@@ -222,7 +255,10 @@ def test_nobody_can_answer_in_the_kernels_place(target: Lab) -> None:
                     forged.sendto(b"\\0" * 64, (port, 0))
                 except OSError as error:
                     print(error.strerror)
-        """, str(traced.pid), user="mallory").check()
+        """,
+        str(traced.pid),
+        user="mallory",
+    ).check()
     assert set(done.stdout.splitlines()) <= {"Operation not permitted", "Connection refused"}
     assert done.stdout.count("\n") == 4
     assert traced.end() == 0
@@ -237,10 +273,13 @@ table inet tapdraft { comment "of somebody else";
 
 @pytest.mark.parametrize("request_words", [UP, ("down", "web"), ("down", "--all")])
 def test_a_foreign_table_with_our_name_is_not_touched(
-        target: Lab, request_words: tuple[str, ...]) -> None:
+    target: Lab, request_words: tuple[str, ...]
+) -> None:
     target.run(["nft", FOREIGN]).check()
     before = target.snapshot()
-    assert_refused(target.helper(*request_words), IN_THE_WAY, "a table inet tapdraft that this version")
+    assert_refused(
+        target.helper(*request_words), IN_THE_WAY, "a table inet tapdraft that this version"
+    )
     target.assert_no_residue(before)
     target.run(["nft", "delete", "table", "inet", "tapdraft"]).check()
 
@@ -248,7 +287,8 @@ def test_a_foreign_table_with_our_name_is_not_touched(
 OTHERS = """
 table inet filter {
     set blocked { type ipv4_addr; elements = { 192.0.2.66 comment "why" }; }
-    chain forward { type filter hook forward priority filter; policy drop; ct state established accept; };
+    chain forward { type filter hook forward priority filter; policy drop;
+        ct state established accept; };
     chain input { type filter hook input priority filter; policy drop; iifname "lo" accept; };
 }
 table ip tapdraft { chain c { type nat hook postrouting priority 99; oifname "eth1" masquerade; }; }
@@ -266,11 +306,14 @@ def test_other_tables_sysctls_routes_and_links_are_the_same_while_a_tap_is_up(ta
     during = target.snapshot()
     rules, ours = (set(of.sections["nft"]) for of in (before, during))
     assert rules < ours
-    assert all('"inet", "table": "tapdraft"' in rule or '"inet", "name"' in rule
-               for rule in ours - rules)
+    assert all(
+        '"inet", "table": "tapdraft"' in rule or '"inet", "name"' in rule for rule in ours - rules
+    )
     changed = before.without("nft", "nft text").diff(during.without("nft", "nft text"))
     assert [line for line in changed.splitlines() if line[0] == " " and "td-web" not in line] == [
-        "  - net/ipv4/conf/eth0/forwarding = 0", "  + net/ipv4/conf/eth0/forwarding = 1"]
+        "  - net/ipv4/conf/eth0/forwarding = 0",
+        "  + net/ipv4/conf/eth0/forwarding = 1",
+    ]
     take_down(target)
     target.assert_no_residue(before)
     target.run(["nft", "flush", "ruleset"]).check()
@@ -282,11 +325,17 @@ def test_a_route_to_another_users_guest_cannot_be_taken(target: Lab) -> None:
     assert_up(target.helper("up", "web", "192.168.7.1/30", "192.168.7.2", user="bob"))
     assert_up(target.helper("up", "far", "192.168.7.200/32", "192.168.7.10", user="bob"), "far")
     before = target.snapshot()
-    for host, guest in (("192.168.7.9/32", "192.168.7.2"), ("192.168.7.2/32", "192.168.7.9"),
-                        ("192.168.7.1/29", "192.168.7.3"), ("192.168.7.33/32", "192.168.7.10"),
-                        ("192.168.7.9/30", "192.168.7.10"), ("192.168.7.200/32", "192.168.7.77")):
-        assert_refused(target.helper("up", "evil", host, guest, "forward=tcp:8080:80"),
-                       IN_THE_WAY, "overlap")
+    for host, guest in (
+        ("192.168.7.9/32", "192.168.7.2"),
+        ("192.168.7.2/32", "192.168.7.9"),
+        ("192.168.7.1/29", "192.168.7.3"),
+        ("192.168.7.33/32", "192.168.7.10"),
+        ("192.168.7.9/30", "192.168.7.10"),
+        ("192.168.7.200/32", "192.168.7.77"),
+    ):
+        assert_refused(
+            target.helper("up", "evil", host, guest, "forward=tcp:8080:80"), IN_THE_WAY, "overlap"
+        )
     target.assert_no_residue(before)
     take_down(target, user="bob")
 
@@ -294,30 +343,45 @@ def test_a_route_to_another_users_guest_cannot_be_taken(target: Lab) -> None:
 def test_another_users_forwarded_port_cannot_be_taken(target: Lab) -> None:
     assert_up(target.helper(*UP, "forward=tcp:8080:80", user="bob"))
     before = target.snapshot()
-    assert_refused(target.helper(*words("evil", 3), "forward=tcp:8080:80"), IN_THE_WAY,
-                   "tcp port 8080 is taken")
+    assert_refused(
+        target.helper(*words("evil", 3), "forward=tcp:8080:80"),
+        IN_THE_WAY,
+        "tcp port 8080 is taken",
+    )
     target.assert_no_residue(before)
     take_down(target, user="bob")
 
 
-@pytest.mark.parametrize(("kind", "address"), [
-    ("SOCK_STREAM", "0.0.0.0"), ("SOCK_STREAM", "203.0.113.2"), ("SOCK_DGRAM", "0.0.0.0"),
-    ("SOCK_STREAM", "::"), ("SOCK_DGRAM", "::"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "address"),
+    [
+        ("SOCK_STREAM", "0.0.0.0"),
+        ("SOCK_STREAM", "203.0.113.2"),
+        ("SOCK_DGRAM", "0.0.0.0"),
+        ("SOCK_STREAM", "::"),
+        ("SOCK_DGRAM", "::"),
+    ],
+)
 def test_a_port_on_which_the_host_listens_cannot_be_taken(
-        target: Lab, kind: str, address: str) -> None:
+    target: Lab, kind: str, address: str
+) -> None:
     """Else a database's or a cluster's port were any member's to intercept, passwords and all."""
     family = "AF_INET6" if ":" in address else "AF_INET"
-    server = target.start(program(f"""if True:
+    server = target.start(
+        program(f"""if True:
         server = socket.socket(socket.{family}, socket.{kind})
         server.bind(({address!r}, 5432))
         {"server.listen()" if kind == "SOCK_STREAM" else ""}
         print("listening", flush=True)
-        signal.pause()"""))
+        signal.pause()""")
+    )
     server.expect("listening", 20)
     protocol = "tcp" if kind == "SOCK_STREAM" else "udp"
-    assert_refused(target.helper(*UP, f"forward={protocol}:5432:80"), IN_THE_WAY,
-                   f"{protocol} port 5432 is in use on this host")
+    assert_refused(
+        target.helper(*UP, f"forward={protocol}:5432:80"),
+        IN_THE_WAY,
+        f"{protocol} port 5432 is in use on this host",
+    )
     server.stop()
 
 
@@ -332,7 +396,8 @@ def requests(traced: Traced, kind: int) -> Callable[[Call], bool]:
 
 @pytest.mark.parametrize("with_marks", ["none", "another user's", "the caller's, other kind"])
 def test_an_interface_swapped_in_between_check_and_act_is_not_deleted(
-        target: Lab, with_marks: str) -> None:
+    target: Lab, with_marks: str
+) -> None:
     """Same name and same index; only the marks tell, so they are read again before deleting."""
     assert_up(target.helper(*UP))
     index = str(links(target)["td-web"]["ifindex"])
@@ -342,8 +407,20 @@ def test_an_interface_swapped_in_between_check_and_act_is_not_deleted(
     target.run(["ip", "link", "add", "td-web", "index", index, "type", "bridge"]).check()
     if with_marks != "none":
         uid = "61002" if with_marks == "another user's" else "61001"
-        target.run(["ip", "link", "set", "td-web", "group", "29699", "alias",
-                    f"tapdraft 1 uid={uid} guest=web", "mtu", "1400"]).check()
+        target.run(
+            [
+                "ip",
+                "link",
+                "set",
+                "td-web",
+                "group",
+                "29699",
+                "alias",
+                f"tapdraft 1 uid={uid} guest=web",
+                "mtu",
+                "1400",
+            ]
+        ).check()
     before = links(target)["td-web"]
     traced.end()
     assert links(target)["td-web"] == before
@@ -365,15 +442,22 @@ def test_an_interface_that_appears_between_check_and_act_is_not_adopted(target: 
 
 @pytest.mark.parametrize("user", ["mallory", "bob"])
 def test_nobody_keeps_a_queue_of_anothers_tap_from_the_moment_it_had_no_owner(
-        target: Lab, user: str) -> None:
-    """Between the two ioctls a tap with several queues can be opened by anybody, and read for good."""
+    target: Lab, user: str
+) -> None:
+    """Between two ioctls a tap with several queues can be opened by anybody, and read for good."""
     traced = Traced(target, (HELPER, *UP, "queues=2"))
     traced.run_to(makes_ioctl(TUNSETOWNER))
-    thief = target.start(program(OPEN_TAP + """
+    thief = target.start(
+        program(
+            OPEN_TAP
+            + """
     tap = attach("td-web", 0x1102)
     fcntl.ioctl(tap, 0x400454CB, 1)
     print("attached", flush=True)
-    signal.pause()"""), user=user)
+    signal.pause()"""
+        ),
+        user=user,
+    )
     thief.expect("attached", 20)
     assert traced.end() == 1
     assert "somebody else has opened it" in traced.process.console
@@ -406,7 +490,9 @@ def test_the_table_stays_while_another_users_tap_needs_it(target: Lab) -> None:
 @pytest.mark.parametrize("peer", ["gone", "full"])
 def test_a_peer_that_does_not_take_the_tap_holds_nothing_up(target: Lab, peer: str) -> None:
     """Who gives --fd a socket that nobody reads gets an error, and all is undone."""
-    done = attack(target, f"""if True:
+    done = attack(
+        target,
+        f"""if True:
         ours, theirs = socket.socketpair()
         if {peer!r} == "gone":
             theirs.close()
@@ -419,5 +505,6 @@ def test_a_peer_that_does_not_take_the_tap_holds_nothing_up(target: Lab, peer: s
                 ours.setblocking(True)
         os.set_inheritable(ours.fileno(), True)
         theirs.detach()
-        start(f"--fd={{ours.fileno()}}", *UP)""")
+        start(f"--fd={{ours.fileno()}}", *UP)""",
+    )
     assert_refused(done, 1, "the tap could not be handed over")

@@ -14,6 +14,7 @@ from tracing import Call, Traced
 
 REFUSED, IN_THE_WAY = 3, 4
 FOLDER = "/etc/tapdraft"
+BIND = "/usr/bin/python3 -c 'import socket, sys; socket.socket(1).bind(sys.argv[1])'"
 
 
 @contextmanager
@@ -32,24 +33,38 @@ def refuses_to_run(lab: Lab, error: str) -> None:
         assert_refused(lab.helper(*words), IN_THE_WAY, error)
 
 
-@pytest.mark.parametrize(("command", "back"), [
-    (f"chmod g+w {POLICY}", f"chmod g-w {POLICY}"),
-    (f"chmod o+w {POLICY}", f"chmod o-w {POLICY}"),
-    (f"chown alice {POLICY}", f"chown root {POLICY}"),
-    (f"chmod g+w {FOLDER}", f"chmod g-w {FOLDER}"),
-    (f"chmod o+w {FOLDER}", f"chmod o-w {FOLDER}"),
-    (f"chown alice {FOLDER}", f"chown root {FOLDER}"),
-    ("chmod o+w /etc", "chmod o-w /etc"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("command", "back"),
+    [
+        (f"chmod g+w {POLICY}", f"chmod g-w {POLICY}"),
+        (f"chmod o+w {POLICY}", f"chmod o-w {POLICY}"),
+        (f"chown alice {POLICY}", f"chown root {POLICY}"),
+        (f"chmod g+w {FOLDER}", f"chmod g-w {FOLDER}"),
+        (f"chmod o+w {FOLDER}", f"chmod o-w {FOLDER}"),
+        (f"chown alice {FOLDER}", f"chown root {FOLDER}"),
+        ("chmod o+w /etc", "chmod o-w /etc"),
+    ],
+)
 def test_a_policy_that_others_than_root_could_change_is_refused(
-        target: Lab, command: str, back: str) -> None:
+    target: Lab, command: str, back: str
+) -> None:
     """The file itself, its folder, and those above."""
     with changed(target, command, back):
         refuses_to_run(target, "others than root can change it|not root's alone")
 
 
-@pytest.mark.parametrize("kind", ["a symbolic link", "a link to root's own file", "a FIFO", "a folder",
-                                  "a device", "a socket", "nothing"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "a symbolic link",
+        "a link to root's own file",
+        "a FIFO",
+        "a folder",
+        "a device",
+        "a socket",
+        "nothing",
+    ],
+)
 def test_a_policy_that_is_no_regular_file_is_refused(target: Lab, kind: str) -> None:
     """Nor does a FIFO hold anything up, nor a link lead to another file, be it root's."""
     make = {
@@ -58,60 +73,70 @@ def test_a_policy_that_is_no_regular_file_is_refused(target: Lab, kind: str) -> 
         "a FIFO": f"mkfifo -m 644 {POLICY}",
         "a folder": f"mkdir {POLICY}",
         "a device": f"mknod -m 644 {POLICY} c 1 5",
-        "a socket": f"python3 -c 'import socket; socket.socket(1).bind(\"{POLICY}\")'; chmod 644 {POLICY}",
+        "a socket": f"{BIND} {POLICY}; chmod 644 {POLICY}",
         "nothing": "true",
     }[kind]
-    with changed(target, f"mv {POLICY} {POLICY}.kept; {make}", f"rm -rf {POLICY}; mv {POLICY}.kept {POLICY}"):
+    with changed(
+        target, f"mv {POLICY} {POLICY}.kept; {make}", f"rm -rf {POLICY}; mv {POLICY}.kept {POLICY}"
+    ):
         refuses_to_run(target, "policy.conf: ")
 
 
 def test_a_folder_above_that_is_a_symbolic_link_is_refused(target: Lab) -> None:
-    with changed(target, f"mv {FOLDER} {FOLDER}.kept; ln -s {FOLDER}.kept {FOLDER}",
-                 f"rm {FOLDER}; mv {FOLDER}.kept {FOLDER}"):
+    with changed(
+        target,
+        f"mv {FOLDER} {FOLDER}.kept; ln -s {FOLDER}.kept {FOLDER}",
+        f"rm {FOLDER}; mv {FOLDER}.kept {FOLDER}",
+    ):
         refuses_to_run(target, "it is not a folder")
 
 
-@pytest.mark.parametrize(("content", "error"), [
-    (None, "larger than 65536 bytes"),
-    (DEFAULT_POLICY.encode() + b"\0", "control characters"),
-    (b"\0" * 100, "control characters"),
-    (b"\xef\xbb\xbf" + DEFAULT_POLICY.encode(), ""),
-    (DEFAULT_POLICY.encode() + b"# \xff\n", "not UTF-8"),
-    (DEFAULT_POLICY.encode("utf-16"), ""),
-    (DEFAULT_POLICY.replace("\n", "\r\n").encode(), "control characters"),
-    (DEFAULT_POLICY.replace("\n", "\r").encode(), "control characters"),
-    (DEFAULT_POLICY.encode() + b"# \x1b[8m\n", "control characters"),
-    ("# \u202e\n".encode() + DEFAULT_POLICY.encode(), "control characters"),
-    (DEFAULT_POLICY.encode()[1:], ""),
-    (b"[group tapdraft", ""),
-    (b"[group tapdraft]\nsub", ""),
-    (b"taps = 3\n", ""),
-    (DEFAULT_POLICY.encode() + b"[group tapdraft]\ndeny = yes\n", "already exists"),
-    (DEFAULT_POLICY.encode() + b"taps = 17\n", "already exists"),
-    (DEFAULT_POLICY.encode() + b"denny = yes\n", "unknown key 'denny'"),
-    (DEFAULT_POLICY.encode() + b"deny\n", ""),
-    (DEFAULT_POLICY.encode() + b"deny: yes\n", ""),
-    (DEFAULT_POLICY.encode() + b"deny = maybe\n", "'maybe' is none of yes, no"),
-    (DEFAULT_POLICY.encode() + b"deny = yes # for now\n", ""),
-    (DEFAULT_POLICY.encode() + b"[DEFAULT]\ntaps = 99\n", "neither"),
-    (DEFAULT_POLICY.encode() + b"[users mallory]\ndeny = yes\n", "neither"),
-    (DEFAULT_POLICY.encode() + b"[user  mallory]\ndeny = yes\n", "neither"),
-    (DEFAULT_POLICY.encode() + b"[user]\ndeny = yes\n", "neither"),
-    (DEFAULT_POLICY.encode() + b"[user alice] deny = yes\n", "has more on its line"),
-    (DEFAULT_POLICY.encode() + b"uplinks = eth0,\n  deny = yes\n", ""),
-    (b"[group tapdraft]\nuplinks = *,\n  deny = yes\n", "deny = yes"),
-    (b"[group tapdraft]\nuplinks = eth0,\n  [user alice]\n  deny = yes\n", ""),
-    (b"[group tapdraft]\nsubnets = 192.168.7.1/24\n", "host bits"),
-    (b"[group tapdraft]\nsubnets = fe80::/64\n", ""),
-    (b"[group tapdraft]\ntaps = -1\n", ""),
-    (b"[group tapdraft]\ntaps = 0x10\n", ""),
-    (b"[group tapdraft]\nmodes = all\n", ""),
-    (b"[group tapdraft]\nforwards = tcp:1-99999\n", ""),
-    (b"[group tapdraft]\nforwards = 1-65535\n", ""),
-    (b"[group tapdraft]\nhost = %(deny)s\n", ""),
-], ids=lambda value: repr(value[-30:]) if isinstance(value, bytes) else "")  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (None, "larger than 65536 bytes"),
+        (DEFAULT_POLICY.encode() + b"\0", "control characters"),
+        (b"\0" * 100, "control characters"),
+        (b"\xef\xbb\xbf" + DEFAULT_POLICY.encode(), ""),
+        (DEFAULT_POLICY.encode() + b"# \xff\n", "not UTF-8"),
+        (DEFAULT_POLICY.encode("utf-16"), ""),
+        (DEFAULT_POLICY.replace("\n", "\r\n").encode(), "control characters"),
+        (DEFAULT_POLICY.replace("\n", "\r").encode(), "control characters"),
+        (DEFAULT_POLICY.encode() + b"# \x1b[8m\n", "control characters"),
+        ("# \u202e\n".encode() + DEFAULT_POLICY.encode(), "control characters"),
+        (DEFAULT_POLICY.encode()[1:], ""),
+        (b"[group tapdraft", ""),
+        (b"[group tapdraft]\nsub", ""),
+        (b"taps = 3\n", ""),
+        (DEFAULT_POLICY.encode() + b"[group tapdraft]\ndeny = yes\n", "already exists"),
+        (DEFAULT_POLICY.encode() + b"taps = 17\n", "already exists"),
+        (DEFAULT_POLICY.encode() + b"denny = yes\n", "unknown key 'denny'"),
+        (DEFAULT_POLICY.encode() + b"deny\n", ""),
+        (DEFAULT_POLICY.encode() + b"deny: yes\n", ""),
+        (DEFAULT_POLICY.encode() + b"deny = maybe\n", "'maybe' is none of yes, no"),
+        (DEFAULT_POLICY.encode() + b"deny = yes # for now\n", ""),
+        (DEFAULT_POLICY.encode() + b"[DEFAULT]\ntaps = 99\n", "neither"),
+        (DEFAULT_POLICY.encode() + b"[users mallory]\ndeny = yes\n", "neither"),
+        (DEFAULT_POLICY.encode() + b"[user  mallory]\ndeny = yes\n", "neither"),
+        (DEFAULT_POLICY.encode() + b"[user]\ndeny = yes\n", "neither"),
+        (DEFAULT_POLICY.encode() + b"[user alice] deny = yes\n", "has more on its line"),
+        (DEFAULT_POLICY.encode() + b"uplinks = eth0,\n  deny = yes\n", ""),
+        (b"[group tapdraft]\nuplinks = *,\n  deny = yes\n", "deny = yes"),
+        (b"[group tapdraft]\nuplinks = eth0,\n  [user alice]\n  deny = yes\n", ""),
+        (b"[group tapdraft]\nsubnets = 192.168.7.1/24\n", "host bits"),
+        (b"[group tapdraft]\nsubnets = fe80::/64\n", ""),
+        (b"[group tapdraft]\ntaps = -1\n", ""),
+        (b"[group tapdraft]\ntaps = 0x10\n", ""),
+        (b"[group tapdraft]\nmodes = all\n", ""),
+        (b"[group tapdraft]\nforwards = tcp:1-99999\n", ""),
+        (b"[group tapdraft]\nforwards = 1-65535\n", ""),
+        (b"[group tapdraft]\nhost = %(deny)s\n", ""),
+    ],
+    ids=lambda value: repr(value[-30:]) if isinstance(value, bytes) else "",
+)
 def test_a_policy_that_is_not_understood_whole_permits_nothing(
-        target: Lab, content: bytes | None, error: str) -> None:
+    target: Lab, content: bytes | None, error: str
+) -> None:
     """1 GiB, NUL, BOM, truncated, said twice, misspelt, indented away: never half of it."""
     if content is None:
         target.site.policy("")
@@ -124,12 +149,23 @@ def test_a_policy_that_is_not_understood_whole_permits_nothing(
 PERMITTED = "subnets=192.168.7.0/24\ntaps=9\nmodes=nat\nuplinks=*\n"
 
 
-@pytest.mark.parametrize("policy", [
-    "", "# nothing\n", "[group tapdraft]\n", "[group wheel]\n" + PERMITTED, "[user bob]\n" + PERMITTED,
-    "[group nobody-has-this]\n" + PERMITTED, "[user nobody-has-this]\n" + PERMITTED,
-    "[user 61001]\n" + PERMITTED, "[group 61000]\n" + PERMITTED, "[user *]\n" + PERMITTED,
-    "[user Alice]\n" + PERMITTED, "[user ALL]\n" + PERMITTED,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "",
+        "# nothing\n",
+        "[group tapdraft]\n",
+        "[group wheel]\n" + PERMITTED,
+        "[user bob]\n" + PERMITTED,
+        "[group nobody-has-this]\n" + PERMITTED,
+        "[user nobody-has-this]\n" + PERMITTED,
+        "[user 61001]\n" + PERMITTED,
+        "[group 61000]\n" + PERMITTED,
+        "[user *]\n" + PERMITTED,
+        "[user Alice]\n" + PERMITTED,
+        "[user ALL]\n" + PERMITTED,
+    ],
+)
 def test_what_no_section_permits_is_refused(target: Lab, policy: str) -> None:
     """Empty files and sections, names of nobody, numbers, patterns, other spellings."""
     target.site.policy(policy)
@@ -139,8 +175,10 @@ def test_what_no_section_permits_is_refused(target: Lab, policy: str) -> None:
 @pytest.mark.parametrize("section", ["user alice", "group tapdraft", "group alice"])
 def test_one_deny_is_stronger_than_any_permission(target: Lab, section: str) -> None:
     """Whichever section comes first."""
-    parts = [f"[{name}]\n" + ("deny=yes\n" if name == section else "") + PERMITTED
-             for name in ("user alice", "group tapdraft", "group alice")]
+    parts = [
+        f"[{name}]\n" + ("deny=yes\n" if name == section else "") + PERMITTED
+        for name in ("user alice", "group tapdraft", "group alice")
+    ]
     for policy in ("".join(parts), "".join(reversed(parts))):
         target.site.policy(policy)
         assert_refused(target.helper(*UP), REFUSED, rf"\[{section}\] denies everything")
@@ -148,26 +186,46 @@ def test_one_deny_is_stronger_than_any_permission(target: Lab, section: str) -> 
 
 
 @pytest.mark.parametrize("section", ["user gone", "group gone"])
-def test_a_denied_name_that_cannot_be_looked_up_stops_everything(
-        target: Lab, section: str) -> None:
+def test_a_denied_name_that_cannot_be_looked_up_stops_everything(target: Lab, section: str) -> None:
     """A name service that is down must not turn a denied user into a permitted one."""
     target.site.policy(DEFAULT_POLICY + f"[{section}]\ndeny = yes\n")
     assert_refused(target.helper(*UP), IN_THE_WAY, f"there is no {section}, who is denied")
 
 
 def test_a_group_given_up_by_the_session_still_denies(target: Lab) -> None:
-    """As with a session from before the group was joined: the group's own list of members counts."""
+    """As with a session from before the group was joined: the list of its members counts."""
     target.site.policy(DEFAULT_POLICY + "[group students]\ndeny = yes\n")
-    with changed(target, "echo students:x:61777:alice >> /etc/group", "sed -i /^students:/d /etc/group"):
-        done = target.run(["setpriv", "--reuid=alice", "--regid=alice", f"--groups={GROUP},61001",
-                           "--inh-caps=-all", HELPER, *UP])
+    with changed(
+        target, "echo students:x:61777:alice >> /etc/group", "sed -i /^students:/d /etc/group"
+    ):
+        done = target.run(
+            [
+                "setpriv",
+                "--reuid=alice",
+                "--regid=alice",
+                f"--groups={GROUP},61001",
+                "--inh-caps=-all",
+                HELPER,
+                *UP,
+            ]
+        )
         assert_refused(done, REFUSED, r"\[group students\] denies everything")
 
 
 def test_a_group_that_was_left_permits_no_longer_than_the_session(target: Lab) -> None:
     """Who is in the group neither by the session nor by its list cannot start the helper at all."""
-    done = target.run(["setpriv", "--reuid=alice", "--regid=alice", "--clear-groups",
-                       "--inh-caps=-all", "env", HELPER, *UP])
+    done = target.run(
+        [
+            "setpriv",
+            "--reuid=alice",
+            "--regid=alice",
+            "--clear-groups",
+            "--inh-caps=-all",
+            "env",
+            HELPER,
+            *UP,
+        ]
+    )
     assert done.status == 126
     assert "Permission denied" in done.stderr
 
@@ -177,7 +235,9 @@ def test_a_policy_replaced_while_it_is_read_is_the_old_one_or_the_new_one(target
     traced = Traced(target)
     traced.run_to(lambda call: call.name == "openat" and traced.text(call.args[1]) == POLICY)
     traced.step()
-    target.write("/home/alice/forged.conf", "[group tapdraft]\ndeny=yes\n", owner="alice", mode=0o666)
+    target.write(
+        "/home/alice/forged.conf", "[group tapdraft]\ndeny=yes\n", owner="alice", mode=0o666
+    )
     target.run(["cp", "-p", POLICY, f"{POLICY}.kept"]).check()
     target.run(["mv", "/home/alice/forged.conf", POLICY]).check()
     assert traced.end() == 0
@@ -195,41 +255,61 @@ def test_a_policy_swapped_for_a_link_just_before_it_is_opened_is_refused(target:
 
     traced.run_to(opens_policy)
     target.write("/home/alice/forged.conf", "[group tapdraft]\n" + PERMITTED)
-    with changed(target, f"mv {POLICY} {POLICY}.kept; ln -s /home/alice/forged.conf {POLICY}",
-                 f"mv {POLICY}.kept {POLICY}"):
+    with changed(
+        target,
+        f"mv {POLICY} {POLICY}.kept; ln -s /home/alice/forged.conf {POLICY}",
+        f"mv {POLICY}.kept {POLICY}",
+    ):
         assert traced.end() == IN_THE_WAY
     assert "Too many levels of symbolic links" in traced.process.console
 
 
-@pytest.mark.parametrize(("words", "error"), [
-    (("up", "web", "10.0.0.1/30", "10.0.0.2"), "10.0.0.0/30 is in none of its subnets"),
-    (("up", "web", "192.168.6.1/30", "192.168.6.2"), "is in none of its subnets"),
-    (("up", "web", "192.168.7.1/23", "192.168.7.2"), "is in none of its subnets"),
-    (("up", "web", "192.168.7.1/32", "192.168.8.2"), "192.168.8.2/32 is in none of its subnets"),
-    (("up", "web", "192.168.8.1/32", "192.168.7.2"), "192.168.8.1/32 is in none of its subnets"),
-    ((*UP, "routed"), "mode routed is not among its modes"),
-    ((*UP, "isolated"), "mode isolated is not among its modes"),
-    ((*UP, "host=open"), "host=open is not permitted"),
-    ((*UP, "forward=tcp:22:22"), "forward=tcp:22:22 is not among its forwards"),
-    ((*UP, "forward=tcp:1023:22"), "is not among its forwards"),
-    ((*UP, "forward=udp:2048:22"), "is not among its forwards"),
-    ((*UP, "forward=tcp:2048:22", "forward=tcp:2049:22"), "tcp:2049:22 is not among its forwards"),
-    ((*UP, "uplink=eth1"), "uplink=eth1 is not among its uplinks"),
-    ((*UP, "uplink=eth0", "uplink=eth1"), "uplink=eth1 is not among its uplinks"),
-    ((*UP, "uplink=eth"), "uplink=eth is not among its uplinks"),
-    ((*UP, "uplink=eth0.7"), "uplink=eth0.7 is not among its uplinks"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("up", "web", "10.0.0.1/30", "10.0.0.2"), "10.0.0.0/30 is in none of its subnets"),
+        (("up", "web", "192.168.6.1/30", "192.168.6.2"), "is in none of its subnets"),
+        (("up", "web", "192.168.7.1/23", "192.168.7.2"), "is in none of its subnets"),
+        (
+            ("up", "web", "192.168.7.1/32", "192.168.8.2"),
+            "192.168.8.2/32 is in none of its subnets",
+        ),
+        (
+            ("up", "web", "192.168.8.1/32", "192.168.7.2"),
+            "192.168.8.1/32 is in none of its subnets",
+        ),
+        ((*UP, "routed"), "mode routed is not among its modes"),
+        ((*UP, "isolated"), "mode isolated is not among its modes"),
+        ((*UP, "host=open"), "host=open is not permitted"),
+        ((*UP, "forward=tcp:22:22"), "forward=tcp:22:22 is not among its forwards"),
+        ((*UP, "forward=tcp:1023:22"), "is not among its forwards"),
+        ((*UP, "forward=udp:2048:22"), "is not among its forwards"),
+        (
+            (*UP, "forward=tcp:2048:22", "forward=tcp:2049:22"),
+            "tcp:2049:22 is not among its forwards",
+        ),
+        ((*UP, "uplink=eth1"), "uplink=eth1 is not among its uplinks"),
+        ((*UP, "uplink=eth0", "uplink=eth1"), "uplink=eth1 is not among its uplinks"),
+        ((*UP, "uplink=eth"), "uplink=eth is not among its uplinks"),
+        ((*UP, "uplink=eth0.7"), "uplink=eth0.7 is not among its uplinks"),
+    ],
+)
 def test_what_goes_beyond_the_section_is_refused(
-        target: Lab, words: tuple[str, ...], error: str) -> None:
-    target.site.policy("[group tapdraft]\nsubnets=192.168.7.0/24\ntaps=3\nmodes=nat\nuplinks=eth0\n"
-                       "forwards=tcp:1024-2048\n")
+    target: Lab, words: tuple[str, ...], error: str
+) -> None:
+    target.site.policy(
+        "[group tapdraft]\nsubnets=192.168.7.0/24\ntaps=3\nmodes=nat\nuplinks=eth0\n"
+        "forwards=tcp:1024-2048\n"
+    )
     assert_refused(target.helper(*words), REFUSED, error)
     assert target.helper("--explain", *words).status in (REFUSED, IN_THE_WAY)
 
 
 def test_a_default_route_that_leads_elsewhere_is_no_way_around_the_uplinks(target: Lab) -> None:
     """The uplinks that a request leaves open are asked of the policy, too."""
-    target.site.policy("[group tapdraft]\nsubnets=192.168.7.0/24\ntaps=3\nmodes=nat\nuplinks=eth1\n")
+    target.site.policy(
+        "[group tapdraft]\nsubnets=192.168.7.0/24\ntaps=3\nmodes=nat\nuplinks=eth1\n"
+    )
     assert_refused(target.helper(*UP), REFUSED, "uplink=eth0 is not among its uplinks")
 
 
@@ -237,10 +317,17 @@ def test_who_may_not_ask_learns_nothing_of_what_is_there(target: Lab) -> None:
     """Not even whether an uplink exists, or a tap of that name: the answers are the same."""
     assert_up(target.helper(*UP))
     target.site.policy(DEFAULT_POLICY + "[user bob]\ndeny = yes\n")
-    answers = {target.helper(*UP, f"uplink={name}", user="bob").stderr.replace(name, "X")
-               for name in ("eth0", "none")}
-    answers |= {target.helper("up", "new", "192.168.7.1/30", "192.168.7.2", "nat", "uplink=X".lower(),
-                              user="bob").stderr.replace("new", "web").replace("uplink=x", "uplink=X")}
+    answers = {
+        target.helper(*UP, f"uplink={name}", user="bob").stderr.replace(name, "X")
+        for name in ("eth0", "none")
+    }
+    answers |= {
+        target.helper(
+            "up", "new", "192.168.7.1/30", "192.168.7.2", "nat", "uplink=X".lower(), user="bob"
+        )
+        .stderr.replace("new", "web")
+        .replace("uplink=x", "uplink=X")
+    }
     assert len(answers) == 1
     target.site.policy()
     take_down(target)
@@ -258,10 +345,20 @@ def test_explain_and_dry_run_change_nothing(target: Lab, words: tuple[str, ...])
 def test_the_policy_of_a_caller_is_never_read(target: Lab) -> None:
     """No variable, folder or link of the user's leads to another one."""
     forged = "[user alice]\nsubnets=0.0.0.0/0\ntaps=9\nmodes=nat\nuplinks=*\n"
-    for path in ("/home/alice/.config/tapdraft/policy.conf", "/home/alice/policy.conf",
-                 "/home/alice/etc/tapdraft/policy.conf", "/tmp/policy.conf"):
+    for path in (
+        "/home/alice/.config/tapdraft/policy.conf",
+        "/home/alice/policy.conf",
+        "/home/alice/etc/tapdraft/policy.conf",
+        "/tmp/policy.conf",
+    ):
         target.write(path, forged, owner="alice")
-    done = target.helper("up", "web", "10.0.0.1/30", "10.0.0.2", cwd="/home/alice", env={
-        "XDG_CONFIG_HOME": "/home/alice/.config", "TAPDRAFT_POLICY": "/tmp/policy.conf"})
+    done = target.helper(
+        "up",
+        "web",
+        "10.0.0.1/30",
+        "10.0.0.2",
+        cwd="/home/alice",
+        env={"XDG_CONFIG_HOME": "/home/alice/.config", "TAPDRAFT_POLICY": "/tmp/policy.conf"},
+    )
     assert_refused(done, REFUSED, "is in none of its subnets")
     os.unlink(target.site.path("/tmp/policy.conf"))

@@ -25,43 +25,79 @@ def was_run(site: Site) -> bool:
 @pytest.fixture(scope="module")
 def library(installed_site: Site) -> str:
     """A library that tells when it is loaded, also as an auditor or a Python module."""
-    source = installed_site.write("/tmp/tell.c", """
+    source = installed_site.write(
+        "/tmp/tell.c",
+        """
         #include <fcntl.h>
         __attribute__((constructor)) static void tell(void) { creat("/tmp/was-run", 0644); }
         unsigned la_version(unsigned version) { tell(); return version; }
         void *PyInit_json(void) { tell(); return 0; }
-        """)
+        """,
+    )
     installed_site.run(["gcc", "-shared", "-fPIC", "-o", "/tmp/tell.so", source]).check()
     installed_site.run(["cp", "/tmp/tell.so", "/usr/lib/libtell.so"]).check()
     return "/tmp/tell.so"
 
 
 LOADER = {
-    "LD_PRELOAD": "/tmp/tell.so:libtell.so", "LD_AUDIT": "/tmp/tell.so:libtell.so",
-    "LD_LIBRARY_PATH": "/tmp/libs", "LD_DEBUG": "all", "LD_PROFILE": "libc.so.6",
+    "LD_PRELOAD": "/tmp/tell.so:libtell.so",
+    "LD_AUDIT": "/tmp/tell.so:libtell.so",
+    "LD_LIBRARY_PATH": "/tmp/libs",
+    "LD_DEBUG": "all",
+    "LD_PROFILE": "libc.so.6",
     "GLIBC_TUNABLES": "glibc.malloc.check=3:glibc.rtld.optional_static_tls=x",
-}  # fmt: skip
+}
 LIBRARY = {
-    "GCONV_PATH": "/tmp/libs", "LOCPATH": "/tmp/libs", "MALLOC_TRACE": "/tmp/was-run",
-    "RES_OPTIONS": "debug", "HOSTALIASES": "/tmp/x", "NLSPATH": "/tmp/%N", "TZ": "/tmp/zone",
-    "TZDIR": "/tmp", "LC_ALL": "tr_TR.UTF-8", "PATH": "/tmp", "HOME": "/tmp", "TMPDIR": "/tmp",
-    "XDG_CONFIG_HOME": "/tmp", "TAPDRAFT_HARDENING": "none", "SYSTEMD_BYPASS_USERDB": "no",
-}  # fmt: skip
+    "GCONV_PATH": "/tmp/libs",
+    "LOCPATH": "/tmp/libs",
+    "MALLOC_TRACE": "/tmp/was-run",
+    "RES_OPTIONS": "debug",
+    "HOSTALIASES": "/tmp/x",
+    "NLSPATH": "/tmp/%N",
+    "TZ": "/tmp/zone",
+    "TZDIR": "/tmp",
+    "LC_ALL": "tr_TR.UTF-8",
+    "PATH": "/tmp",
+    "HOME": "/tmp",
+    "TMPDIR": "/tmp",
+    "XDG_CONFIG_HOME": "/tmp",
+    "TAPDRAFT_HARDENING": "none",
+    "SYSTEMD_BYPASS_USERDB": "no",
+}
 INTERPRETER = {
-    "PYTHONPATH": "/tmp/py", "PYTHONHOME": "/tmp/py", "PYTHONSTARTUP": "/tmp/py/json.py",
-    "PYTHONINSPECT": "1", "PYTHONUSERBASE": "/tmp/py", "PYTHONPYCACHEPREFIX": "/tmp/py",
-    "PYTHONBREAKPOINT": "json.tell", "PYTHONVERBOSE": "1", "PYTHONDEBUG": "3",
-    "PYTHONWARNINGS": "error", "PYTHONMALLOC": "debug", "PYTHONUTF8": "0", "PYTHONDUMPREFS": "1",
-    "PYTHONPROFILEIMPORTTIME": "1", "PYTHONPLATLIBDIR": "/tmp/py", "PYTHONOPTIMIZE": "2",
-    "PYTHONEXECUTABLE": "/tmp/py/bin/python3", "PYTHONFAULTHANDLER": "1", "PYTHONTRACEMALLOC": "1",
-}  # fmt: skip
+    "PYTHONPATH": "/tmp/py",
+    "PYTHONHOME": "/tmp/py",
+    "PYTHONSTARTUP": "/tmp/py/json.py",
+    "PYTHONINSPECT": "1",
+    "PYTHONUSERBASE": "/tmp/py",
+    "PYTHONPYCACHEPREFIX": "/tmp/py",
+    "PYTHONBREAKPOINT": "json.tell",
+    "PYTHONVERBOSE": "1",
+    "PYTHONDEBUG": "3",
+    "PYTHONWARNINGS": "error",
+    "PYTHONMALLOC": "debug",
+    "PYTHONUTF8": "0",
+    "PYTHONDUMPREFS": "1",
+    "PYTHONPROFILEIMPORTTIME": "1",
+    "PYTHONPLATLIBDIR": "/tmp/py",
+    "PYTHONOPTIMIZE": "2",
+    "PYTHONEXECUTABLE": "/tmp/py/bin/python3",
+    "PYTHONFAULTHANDLER": "1",
+    "PYTHONTRACEMALLOC": "1",
+}
 
 
 @pytest.mark.parametrize("variable", [*LOADER, "all"])
 def test_the_loader_obeys_no_variable(target: Lab, library: str, variable: str) -> None:
     """To the loader the program is as privileged as a setuid one."""
-    target.run(["sh", "-c", "mkdir -p /tmp/libs; for name in libc.so.6 libseccomp.so.2 "
-                f"libpython3.11.so.1.0; do cp {library} /tmp/libs/$name; done"]).check()
+    target.run(
+        [
+            "sh",
+            "-c",
+            "mkdir -p /tmp/libs; for name in libc.so.6 libseccomp.so.2 "
+            f"libpython3.11.so.1.0; do cp {library} /tmp/libs/$name; done",
+        ]
+    ).check()
     settings = LOADER if variable == "all" else {variable: LOADER[variable]}
     done = target.helper(*UP, env=settings)
     assert_up(done)
@@ -77,9 +113,19 @@ def test_the_library_obeys_no_variable(target: Lab) -> None:
     take_down(target)
 
 
-@pytest.mark.parametrize("variable", ["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT", "all"])
+@pytest.mark.parametrize(
+    "variable", ["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT", "all"]
+)
 def test_python_obeys_no_variable(target: Lab, variable: str) -> None:
-    for name in ("json", "os", "sitecustomize", "usercustomize", "encodings", "configparser", "prctl"):
+    for name in (
+        "json",
+        "os",
+        "sitecustomize",
+        "usercustomize",
+        "encodings",
+        "configparser",
+        "prctl",
+    ):
         target.write(f"/tmp/py/{name}.py", TELLTALE)
     settings = INTERPRETER if variable == "all" else {variable: INTERPRETER[variable]}
     done = target.helper(*UP, env=settings)
@@ -92,8 +138,18 @@ def test_python_obeys_no_variable(target: Lab, variable: str) -> None:
 def test_modules_in_the_working_folder_are_not_imported(target: Lab) -> None:
     """json.py and others, a package tapdraft, pyvenv.cfg, and compiled files beside them."""
     folder = "/home/alice/trap"
-    for name in ("json", "os", "socket", "syslog", "prctl", "configparser", "tapdraft/__init__",
-                 "tapdraft/helper/__main__", "pyroute2/__init__", "encodings/__init__"):
+    for name in (
+        "json",
+        "os",
+        "socket",
+        "syslog",
+        "prctl",
+        "configparser",
+        "tapdraft/__init__",
+        "tapdraft/helper/__main__",
+        "pyroute2/__init__",
+        "encodings/__init__",
+    ):
         target.write(f"{folder}/{name}.py", TELLTALE, owner="alice")
     target.write(f"{folder}/pyvenv.cfg", f"home = {folder}\ninclude-system-site-packages = true\n")
     target.write(f"{folder}/python311._pth", ".\nimport json\n")
@@ -125,7 +181,8 @@ def test_pth_files_and_usercustomize_in_the_users_site_are_not_run(target: Lab) 
 def test_a_poisoned_pycache_is_not_used(target: Lab) -> None:
     """Nobody but root can put one there, and PYTHONPYCACHEPREFIX leads nowhere."""
     code = """
-        for folder in ("/usr/local/lib/tapdraft/tapdraft/helper", "/usr/lib/python3.11", "/tmp/prefix"):
+        helper = "/usr/local/lib/tapdraft/tapdraft/helper"
+        for folder in (helper, "/usr/lib/python3.11", "/tmp/prefix"):
             try:
                 os.makedirs(folder + "/__pycache__", exist_ok=True)
                 open(folder + "/__pycache__/json.cpython-311.pyc", "wb").close()
@@ -155,32 +212,46 @@ def test_closed_standard_descriptors_are_harmless(target: Lab, closed: tuple[int
 
 @pytest.mark.parametrize("closed", CLOSED, ids=lambda c: "".join(map(str, c)))
 def test_a_refusal_with_closed_standard_descriptors_goes_nowhere(
-        target: Lab, closed: tuple[int, ...]) -> None:
-    done = attack(target, f"for fd in {closed}: os.close(fd)\nstart('up', 'web', '10.0.0.1/30', '10.0.0.2')")
+    target: Lab, closed: tuple[int, ...]
+) -> None:
+    done = attack(
+        target, f"for fd in {closed}: os.close(fd)\nstart('up', 'web', '10.0.0.1/30', '10.0.0.2')"
+    )
     assert (done.status, done.stdout) == (3, "")
     assert ("error: " in done.stderr) == (2 not in closed)
 
 
 def test_200_inherited_descriptors_are_harmless(target: Lab) -> None:
     """Folders, taps, sockets: none of them is open any more when Python starts."""
-    assert_up(attack(target, """if True:
+    assert_up(
+        attack(
+            target,
+            """if True:
         for number in range(100):
             os.set_inheritable(os.open("/", os.O_RDONLY), True)
             os.set_inheritable(os.open("/dev/net/tun", os.O_RDWR), True)
             os.set_inheritable(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).detach(), True)
-        start()"""))
+        start()""",
+        )
+    )
     take_down(target)
 
 
 @pytest.mark.parametrize("protocol", [0, 12, 15])
-@pytest.mark.parametrize("words", [UP, ("up", "\x72" * 200), ("--help",)], ids=["done", "refused", "help"])
+@pytest.mark.parametrize(
+    "words", [UP, ("up", "\x72" * 200), ("--help",)], ids=["done", "refused", "help"]
+)
 def test_a_netlink_socket_as_standard_output_is_harmless(
-        target: Lab, protocol: int, words: tuple[str, ...]) -> None:
+    target: Lab, protocol: int, words: tuple[str, ...]
+) -> None:
     """The kernel asks what the writer may do, too: whatever is written then, nothing is held."""
-    done = attack(target, f"""if True:
+    done = attack(
+        target,
+        f"""if True:
         kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, {protocol}).detach()
         os.dup2(kernel, 0), os.dup2(kernel, 1), os.dup2(kernel, 2)
-        start(*{words})""")
+        start(*{words})""",
+    )
     assert (done.stdout, done.stderr) == ("", "")
     take_down(target)
 
@@ -188,27 +259,37 @@ def test_a_netlink_socket_as_standard_output_is_harmless(
 @pytest.mark.parametrize("what", ["/dev/net/tun", "/proc/self/mem", "/dev/full", "a closed pipe"])
 def test_no_kind_of_standard_output_is_dangerous(target: Lab, what: str) -> None:
     """What was done stays done, and `down` undoes it, also when nobody could be told."""
-    attack(target, f"""if True:
+    attack(
+        target,
+        f"""if True:
         if {what!r} == "a closed pipe":
             read, write = os.pipe()
             os.close(read)
         else:
             write = os.open({what!r}, os.O_RDWR)
         os.dup2(write, 1), os.dup2(write, 2)
-        start()""")
+        start()""",
+    )
     take_down(target)
 
 
-@pytest.mark.parametrize(("timer", "milliseconds"), [
-    *(("ITIMER_REAL", n) for n in (1, 2, 5, 10, 20, 30, 40, 50)),
-    *itertools.product(("ITIMER_VIRTUAL", "ITIMER_PROF"), (1, 10)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("timer", "milliseconds"),
+    [
+        *(("ITIMER_REAL", n) for n in (1, 2, 5, 10, 20, 30, 40, 50)),
+        *itertools.product(("ITIMER_VIRTUAL", "ITIMER_PROF"), (1, 10)),
+    ],
+)
 def test_an_interval_timer_ends_it_early_or_not_at_all(
-        target: Lab, timer: str, milliseconds: int) -> None:
-    """It is switched off before anything is changed; until then it ends a process that did nothing."""
-    done = attack(target, f"""if True:
+    target: Lab, timer: str, milliseconds: int
+) -> None:
+    """It is off before anything is changed; until then it ends a process that did nothing."""
+    done = attack(
+        target,
+        f"""if True:
         signal.setitimer(signal.{timer}, {milliseconds / 1000}, {milliseconds / 1000})
-        start()""")
+        start()""",
+    )
     if done.status == 0:
         assert_up(done)
     else:
@@ -220,7 +301,9 @@ def test_an_interval_timer_ends_it_early_or_not_at_all(
 @pytest.mark.parametrize("what", ["block", "ignore", "block and send"])
 def test_blocked_or_ignored_signals_are_harmless(target: Lab, what: str) -> None:
     """Pending ones end it before it has done anything, as they would have without being blocked."""
-    done = attack(target, f"""if True:
+    done = attack(
+        target,
+        f"""if True:
         every = set(signal.Signals) - {{signal.SIGKILL, signal.SIGSTOP}}
         if {what!r} == "ignore":
             for number in every:
@@ -230,7 +313,8 @@ def test_blocked_or_ignored_signals_are_harmless(target: Lab, what: str) -> None
         if {what!r} == "block and send":
             for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1):
                 os.kill(os.getpid(), number)
-        start()""")
+        start()""",
+    )
     if what == "block and send":
         assert done.status < 0
         assert not target.tapdraft().taps
@@ -258,14 +342,28 @@ def test_it_can_be_ended_though_the_caller_ignored_every_signal(target: Lab) -> 
     assert attack(target, code).status == -signal.SIGTERM
 
 
-@pytest.mark.parametrize(("limit", "value", "option"), [
-    ("NOFILE", 0, "n"), ("NOFILE", 16, "n"), ("NOFILE", 127, "n"), ("AS", 1 << 24, ""), ("AS", 256 << 20, "v"),
-    ("DATA", 64 << 20, "d"), ("CPU", 1, "t"), ("CPU", 9, "t"), ("STACK", 64 << 10, "s"), ("STACK", 512 << 10, "s"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("limit", "value", "option"),
+    [
+        ("NOFILE", 0, "n"),
+        ("NOFILE", 16, "n"),
+        ("NOFILE", 127, "n"),
+        ("AS", 1 << 24, ""),
+        ("AS", 256 << 20, "v"),
+        ("DATA", 64 << 20, "d"),
+        ("CPU", 1, "t"),
+        ("CPU", 9, "t"),
+        ("STACK", 64 << 10, "s"),
+        ("STACK", 512 << 10, "s"),
+    ],
+)
 def test_a_limit_too_small_to_finish_is_refused(
-        target: Lab, limit: str, value: int, option: str) -> None:
+    target: Lab, limit: str, value: int, option: str
+) -> None:
     """Or the program cannot even start: either way nothing is begun that could not be finished."""
-    done = attack(target, f"resource.setrlimit(resource.RLIMIT_{limit}, ({value}, {value}))\nstart()")
+    done = attack(
+        target, f"resource.setrlimit(resource.RLIMIT_{limit}, ({value}, {value}))\nstart()"
+    )
     if done.status == IN_THE_WAY:
         assert_refused(done, IN_THE_WAY, f"too small: ulimit -{option}")
     else:
@@ -274,19 +372,36 @@ def test_a_limit_too_small_to_finish_is_refused(
         assert not done.stdout
 
 
-@pytest.mark.parametrize(("limit", "value"), [
-    ("FSIZE", 0), ("NPROC", 0), ("MEMLOCK", 0), ("SIGPENDING", 0), ("MSGQUEUE", 0), ("CORE", -1),
-    ("NOFILE", 128), ("CPU", 10), ("STACK", 1 << 20), ("AS", 512 << 20), ("RTPRIO", 0), ("NICE", 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        ("FSIZE", 0),
+        ("NPROC", 0),
+        ("MEMLOCK", 0),
+        ("SIGPENDING", 0),
+        ("MSGQUEUE", 0),
+        ("CORE", -1),
+        ("NOFILE", 128),
+        ("CPU", 10),
+        ("STACK", 1 << 20),
+        ("AS", 512 << 20),
+        ("RTPRIO", 0),
+        ("NICE", 0),
+    ],
+)
 def test_with_the_least_that_is_accepted_it_finishes(target: Lab, limit: str, value: int) -> None:
-    assert_up(attack(target, f"resource.setrlimit(resource.RLIMIT_{limit}, ({value}, {value}))\nstart()"))
+    assert_up(
+        attack(target, f"resource.setrlimit(resource.RLIMIT_{limit}, ({value}, {value}))\nstart()")
+    )
     take_down(target)
 
 
 def test_more_taps_than_descriptors_are_undone_as_a_whole(target: Lab) -> None:
     target.site.policy("[group tapdraft]\nsubnets=192.168.0.0/16\ntaps=500\nmodes=nat\nuplinks=*")
-    lines = "\n".join(f"up w{n} 192.168.{n // 64}.{n % 64 * 4 + 1}/30 192.168.{n // 64}.{n % 64 * 4 + 2}"
-                      for n in range(200))
+    lines = "\n".join(
+        f"up w{n} 192.168.{n // 64}.{n % 64 * 4 + 1}/30 192.168.{n // 64}.{n % 64 * 4 + 2}"
+        for n in range(200)
+    )
     code = "resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))\nstart('-')"
     done = target.run(program(code), user="alice", input=lines)
     assert_refused(done, 1, "Too many open files")
@@ -319,8 +434,18 @@ def test_no_new_privs_set_by_the_caller_is_named(target: Lab) -> None:
 
 
 def test_a_bounding_set_without_net_admin_is_named(target: Lab) -> None:
-    done = target.run(["setpriv", "--bounding-set=-net_admin", "--reuid=alice", "--regid=alice",
-                         "--init-groups", "--inh-caps=-all", HELPER, *UP])
+    done = target.run(
+        [
+            "setpriv",
+            "--bounding-set=-net_admin",
+            "--reuid=alice",
+            "--regid=alice",
+            "--init-groups",
+            "--inh-caps=-all",
+            HELPER,
+            *UP,
+        ]
+    )
     assert_refused(done, IN_THE_WAY, "no capability: the bounding set has no net_admin")
 
 
@@ -330,23 +455,35 @@ def test_a_tracer_takes_the_capability_away_and_is_named(target: Lab) -> None:
 
 
 def test_a_copy_on_a_nosuid_mount_is_named(target: Lab) -> None:
-    done = target.run(["unshare", "--mount", "sh", "-ec", """
+    done = target.run(
+        [
+            "unshare",
+            "--mount",
+            "sh",
+            "-ec",
+            """
         mkdir -p /tmp/nosuid; mount -t tmpfs -o nosuid,mode=755 tmpfs /tmp/nosuid
         cp "$1" /tmp/nosuid/helper; chgrp tapdraft /tmp/nosuid/helper
         chmod 750 /tmp/nosuid/helper; setcap cap_net_admin=p /tmp/nosuid/helper
         exec setpriv --reuid=alice --regid=alice --init-groups --inh-caps=-all \\
-            /tmp/nosuid/helper up web 192.168.7.1/30 192.168.7.2""", "sh", HELPER])
+            /tmp/nosuid/helper up web 192.168.7.1/30 192.168.7.2""",
+            "sh",
+            HELPER,
+        ]
+    )
     assert_refused(done, IN_THE_WAY, "no capability: .*nosuid")
 
 
 def test_a_copy_has_no_capability(target: Lab) -> None:
-    done = target.run(["sh", "-c", f"cp {HELPER} /tmp/copy && exec /tmp/copy up web 192.168.7.1/30 "
-                         "192.168.7.2"], user="alice")
+    done = target.run(
+        ["sh", "-c", f"cp {HELPER} /tmp/copy && exec /tmp/copy up web 192.168.7.1/30 192.168.7.2"],
+        user="alice",
+    )
     assert_refused(done, IN_THE_WAY, "no capability: .*has none")
 
 
 def test_a_hard_link_is_the_same_program_or_cannot_be_made(target: Lab) -> None:
-    """protected_hardlinks forbids it; where it does not, another name is all that the attacker has."""
+    """protected_hardlinks forbids it; where it does not, another name is all that is gained."""
     code = "os.link(HELPER, '/usr/local/libexec/tapdraft/link')"
     assert attack(target, code).status == 1
     link = "/usr/local/libexec/tapdraft/link"
@@ -389,8 +526,21 @@ mount --bind /tmp/forged/etc /etc 2>/dev/null
 @pytest.mark.parametrize("how", NAMESPACES)
 def test_a_forged_policy_in_a_user_namespace_gains_nothing(target: Lab, how: str) -> None:
     """The capability that the file gives there is of that namespace, not of the host's network."""
-    done = target.run([*NAMESPACES[how], "sh", "-c", FORGED + 'exec "$@"', "sh", HELPER,
-                         "up", "web", "10.66.0.1/30", "10.66.0.2"], user="alice")
+    done = target.run(
+        [
+            *NAMESPACES[how],
+            "sh",
+            "-c",
+            FORGED + 'exec "$@"',
+            "sh",
+            HELPER,
+            "up",
+            "web",
+            "10.66.0.1/30",
+            "10.66.0.2",
+        ],
+        user="alice",
+    )
     assert done.status != 0, str(done)
     assert_refused(done, done.status, "")
 
@@ -400,35 +550,63 @@ def test_a_forged_python_in_a_user_namespace_gains_nothing(target: Lab, how: str
     """Whatever code the attacker makes it run: the host's network does not obey it."""
     script = """
         mkdir -p /tmp/fake-helper
-        printf 'import os\\nprint(os.popen("ip link set eth0 down 2>&1; ip link add x type dummy 2>&1").read())' \\
-            > /tmp/fake-helper/__main__.py
+        printf 'import os\\nprint(os.popen("(ip link set eth0 down; ip link add x type veth) 2>&1"
+            ).read())' > /tmp/fake-helper/__main__.py
         mount --bind /tmp/fake-helper /usr/local/lib/tapdraft/tapdraft/helper 2>/dev/null
         "$@"; exec python3 /tmp/fake-helper/__main__.py"""
-    done = target.run([*NAMESPACES[how], "sh", "-c", script, "sh", HELPER, *UP[:2], "10.66.0.1/30",
-                         "10.66.0.2"], user="alice")
+    done = target.run(
+        [*NAMESPACES[how], "sh", "-c", script, "sh", HELPER, *UP[:2], "10.66.0.1/30", "10.66.0.2"],
+        user="alice",
+    )
     assert "Operation not permitted" in done.stdout + done.stderr, str(done)
     assert "is up" not in done.stdout
 
 
 def test_a_chroot_in_a_user_namespace_gains_nothing(target: Lab) -> None:
     """Even the loader is the attacker's there; the capability is still of that namespace only."""
-    done = target.run(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", """
+    done = target.run(
+        [
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            """
         root=/tmp/root.$$
         for folder in usr etc proc dev lib lib64; do mkdir -p "$root/$folder"; done
         for folder in usr lib lib64 dev; do mount --rbind /$folder "$root/$folder"; done
         mount --rbind /proc "$root/proc"
         mkdir -p "$root/etc/tapdraft"; cp /etc/passwd /etc/group "$root/etc"
-        printf '[user alice]\\nsubnets=0.0.0.0/0\\ntaps=9\\nmodes=nat\\nuplinks=*\\n' > "$root/etc/tapdraft/policy.conf"
-        exec chroot "$root" "$@" """, "sh", HELPER, "up", "web", "10.66.0.1/30", "10.66.0.2"],
-        user="alice")
+        printf '[user alice]\\nsubnets=0.0.0.0/0\\ntaps=9\\nmodes=nat\\nuplinks=*\\n' \\
+            > "$root/etc/tapdraft/policy.conf"
+        exec chroot "$root" "$@" """,
+            "sh",
+            HELPER,
+            "up",
+            "web",
+            "10.66.0.1/30",
+            "10.66.0.2",
+        ],
+        user="alice",
+    )
     assert done.status != 0
     assert_refused(done, done.status, "")
 
 
 def test_inheritable_and_ambient_capabilities_of_the_caller_are_refused(target: Lab) -> None:
     """A caller with an inheritable net_raw, which nobody but an administrator can give."""
-    done = target.run(["setpriv", "--reuid=alice", "--regid=alice", "--init-groups",
-                         "--inh-caps=-all,+net_raw", HELPER, *UP])
+    done = target.run(
+        [
+            "setpriv",
+            "--reuid=alice",
+            "--regid=alice",
+            "--init-groups",
+            "--inh-caps=-all,+net_raw",
+            HELPER,
+            *UP,
+        ]
+    )
     assert_refused(done, IN_THE_WAY, "inheritable")
 
 
@@ -440,34 +618,59 @@ def test_who_is_root_is_told_to_run_it_without_the_launcher(target: Lab) -> None
 def test_a_launcher_that_somebody_made_setuid_refuses(target: Lab, mode: str) -> None:
     """Also as a copy that keeps the capability, made by a careless administrator."""
     copy = "/usr/local/libexec/tapdraft/careless"
-    target.run(["sh", "-ec", f"cp {HELPER} {copy}; chgrp tapdraft {copy}; "
-                  f"chmod {'4750' if mode == 'setuid' else '2750'} {copy}; "
-                  f"setcap cap_net_admin=p {copy}"]).check()
+    target.run(
+        [
+            "sh",
+            "-ec",
+            f"cp {HELPER} {copy}; chgrp tapdraft {copy}; "
+            f"chmod {'4750' if mode == 'setuid' else '2750'} {copy}; "
+            f"setcap cap_net_admin=p {copy}",
+        ]
+    ).check()
     done = target.run([copy, *UP], user="alice")
     target.run(["rm", copy]).check()
     assert_refused(done, IN_THE_WAY, "real and effective ids differ")
 
 
-@pytest.mark.parametrize("capability", ["cap_net_admin=ep", "cap_net_admin,cap_net_raw=p", "cap_net_raw=p"])
+@pytest.mark.parametrize(
+    "capability", ["cap_net_admin=ep", "cap_net_admin,cap_net_raw=p", "cap_net_raw=p"]
+)
 def test_a_launcher_with_other_capabilities_refuses(target: Lab, capability: str) -> None:
     copy = "/usr/local/libexec/tapdraft/careless"
-    target.run(["sh", "-ec", f"cp {HELPER} {copy}; chgrp tapdraft {copy}; chmod 750 {copy}; "
-                  f"setcap {capability} {copy}"]).check()
+    target.run(
+        [
+            "sh",
+            "-ec",
+            f"cp {HELPER} {copy}; chgrp tapdraft {copy}; chmod 750 {copy}; "
+            f"setcap {capability} {copy}",
+        ]
+    ).check()
     done = target.run([copy, *UP], user="alice")
     target.run(["rm", copy]).check()
     assert_refused(done, IN_THE_WAY, "")
 
 
-FILES = ["/usr/local/lib/tapdraft/tapdraft/helper/policy.py", "/usr/local/lib/tapdraft/tapdraft/helper",
-         "/usr/local/lib/tapdraft", "/usr/local/lib", "/usr/lib/python3/dist-packages/prctl.py",
-         "/usr/lib/python3/dist-packages/pyroute2/netlink/__init__.py", "/usr/lib/python3.11"]
+FILES = [
+    "/usr/local/lib/tapdraft/tapdraft/helper/policy.py",
+    "/usr/local/lib/tapdraft/tapdraft/helper",
+    "/usr/local/lib/tapdraft",
+    "/usr/local/lib",
+    "/usr/lib/python3/dist-packages/prctl.py",
+    "/usr/lib/python3/dist-packages/pyroute2/netlink/__init__.py",
+    "/usr/lib/python3.11",
+]
 
 
-@pytest.mark.parametrize(("file", "change"), [
-    *itertools.product(FILES, ["chmod o+w"]), *itertools.product(FILES[:1], ["chmod g+w", "chown alice"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        *itertools.product(FILES, ["chmod o+w"]),
+        *itertools.product(FILES[:1], ["chmod g+w", "chown alice"]),
+    ],
+)
 def test_a_module_that_others_could_have_written_is_refused(
-        target: Lab, file: str, change: str) -> None:
+    target: Lab, file: str, change: str
+) -> None:
     path = target.site.path(file)
     before = path.stat()
     target.run([*change.split(), file]).check()

@@ -84,7 +84,8 @@ def test_the_capability_is_raised_around_the_kernel_calls_only(target: Lab) -> N
     """Effective at every system call that reads a file, decides or logs: empty."""
     traced = Traced(target)
     traced.run_to(lambda call: call.name == "capset")
-    raised, lowered = set(), set()
+    raised: set[str] = set()
+    lowered: set[str] = set()
     while (call := traced.step()) is not None:
         if call.entry:
             sets = traced.status()
@@ -108,7 +109,8 @@ def _kind(traced: Traced, call: Call) -> str:
 @pytest.mark.parametrize("stage", ["with the capability raised", "before the first change"])
 @pytest.mark.parametrize("limit", ["NOFILE", "CPU", "AS"])
 def test_limits_lowered_while_it_works_leave_nothing_that_down_does_not_clear(
-        target: Lab, stage: str, limit: str) -> None:
+    target: Lab, stage: str, limit: str
+) -> None:
     """The kernel lets a user change the limits of its processes at any time, as it lets it kill."""
     traced = Traced(target)
     traced.run_to(STAGES[stage])
@@ -118,19 +120,24 @@ def test_limits_lowered_while_it_works_leave_nothing_that_down_does_not_clear(
     take_down(target)
 
 
-@pytest.mark.parametrize(("words", "text"), [
-    (UP, b"td-web is up\n"),
-    (("up", "web", "10.0.0.1/30", "10.0.0.2"), b"error: "),
-    (("up", "web", "192.168.7.1/30", "192.168.7.2", "uplink=absent"), b"error: "),
-    (("nonsense",), b"error: "),
-    (("down", "--all"), b"0 taps are down\n"),
-    (("--dry-run", *UP), b"# up web"),
-    (("--explain", *UP), b"up web"),
-    (("--status",), b"hardening "),
-    (("--help",), b"tapdraft-helper: "),
-], ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "")  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (UP, b"td-web is up\n"),
+        (("up", "web", "10.0.0.1/30", "10.0.0.2"), b"error: "),
+        (("up", "web", "192.168.7.1/30", "192.168.7.2", "uplink=absent"), b"error: "),
+        (("nonsense",), b"error: "),
+        (("down", "--all"), b"0 taps are down\n"),
+        (("--dry-run", *UP), b"# up web"),
+        (("--explain", *UP), b"up web"),
+        (("--status",), b"hardening "),
+        (("--help",), b"tapdraft-helper: "),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
+)
 def test_every_capability_is_gone_when_the_last_line_is_written(
-        target: Lab, words: tuple[str, ...], text: bytes) -> None:
+    target: Lab, words: tuple[str, ...], text: bytes
+) -> None:
     """Also when it is an error: no new privileges, the filter on, undumpable, all sets empty."""
     traced = Traced(target, (HELPER, *words))
     call = traced.run_to(writes_last_line)
@@ -146,23 +153,40 @@ def test_every_capability_is_gone_when_the_last_line_is_written(
 
 
 # All that an `up` may open once main() has begun, beside what is below the stated folders.
-MAY_OPEN = re.compile(r"""
+MAY_OPEN = re.compile(
+    r"""
     /usr/local/lib/tapdraft(/.*)? | /usr/lib/python3(\.\d+)?(/.*)? | /usr/lib/locale/.*
-    | /(usr/)?lib(64)?/[^/]*/lib[^/]*\.so[.\d]* | /lib/x86_64-linux-gnu/.* | /usr/lib/x86_64-linux-gnu/.*
+    | /(usr/)?lib(64)?/[^/]*/lib[^/]*\.so[.\d]* | /lib/x86_64-linux-gnu/.*
+    | /usr/lib/x86_64-linux-gnu/.*
     | /etc/(ld\.so\.cache|tapdraft|tapdraft/policy\.conf|passwd|group|nsswitch\.conf|userdb)
     | /(usr/)?lib(64)? | /usr/local/lib | /usr/lib/python3\.\d+/lib-dynload
     | /run/(systemd/)?userdb/? | /var/lib/(extrausers|sss/mc)(/.*)? | /usr/share/zoneinfo/UTC
-    | /proc/self(/status)? | /proc/sys/net | /proc/sys/net/ipv[46]/(ip_forward|conf(/[^/]*/[a-z_0-9]*)?)
+    | /proc/self(/status)? | /proc/sys/net
+    | /proc/sys/net/ipv[46]/(ip_forward|conf(/[^/]*/[a-z_0-9]*)?)
     | /dev/net/tun | /dev/null
-    """, re.VERBOSE)
+    """,
+    re.VERBOSE,
+)
 STARTS_SOMETHING = ("execve", "execveat", "fork", "vfork", "clone", "clone3")
 WRITABLE = re.compile(r"/dev/net/tun|/proc/sys/net/ipv[46]/conf/[^/]*/[a-z_0-9]*")
 
 
 def test_nothing_is_executed_forked_or_opened_outside_the_list(target: Lab) -> None:
     """`strace -f` of a whole `up`: one execve, no fork, and each path that is opened is listed."""
-    done = target.run(["strace", "-f", "-u", "alice", "-y", "-o", "/tmp/trace", HELPER, *UP,
-                       "forward=tcp:8080:80"])
+    done = target.run(
+        [
+            "strace",
+            "-f",
+            "-u",
+            "alice",
+            "-y",
+            "-o",
+            "/tmp/trace",
+            HELPER,
+            *UP,
+            "forward=tcp:8080:80",
+        ]
+    )
     assert done.stdout == "td-web is up\n", str(done)
     trace = target.site.path("/tmp/trace").read_text()
     started = re.findall(r"^\d+ +(\w+)\(", trace, re.MULTILINE)
@@ -176,7 +200,7 @@ def test_nothing_is_executed_forked_or_opened_outside_the_list(target: Lab) -> N
     written = {path for path, flags in opened if flags in ("O_WRONLY", "O_RDWR")}
     assert written
     assert [path for path in written if not WRITABLE.fullmatch(path)] == []
-    after_main = trace[trace.index("policy.conf"):]
+    after_main = trace[trace.index("policy.conf") :]
     assert "/home" not in after_main
     assert "/tmp" not in after_main
     take_down(target)

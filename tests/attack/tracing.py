@@ -34,10 +34,14 @@ class _Info(ctypes.Structure):
     """struct ptrace_syscall_info, as far as an entry has it."""
 
     _fields_ = (
-        ("op", ctypes.c_uint8), ("pad", ctypes.c_uint8 * 3), ("arch", ctypes.c_uint32),
-        ("ip", ctypes.c_uint64), ("sp", ctypes.c_uint64), ("nr", ctypes.c_uint64),
+        ("op", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8 * 3),
+        ("arch", ctypes.c_uint32),
+        ("ip", ctypes.c_uint64),
+        ("sp", ctypes.c_uint64),
+        ("nr", ctypes.c_uint64),
         ("args", ctypes.c_uint64 * 6),
-    )  # fmt: skip
+    )
 
 
 class Call(NamedTuple):
@@ -64,8 +68,11 @@ class Traced:
     """A program under root's ptrace, `process` being its output and end."""
 
     def __init__(
-        self, lab: Lab, argv: Sequence[str] = (HELPER, *UP), user: str = "alice",
-    ) -> None:  # fmt: skip
+        self,
+        lab: Lab,
+        argv: Sequence[str] = (HELPER, *UP),
+        user: str = "alice",
+    ) -> None:
         # What is started stops itself, so that nothing of the helper is missed.
         stopped = ["sh", "-c", 'kill -STOP $$; exec "$@"', "sh", *argv]
         self.process: Process = lab.start(stopped, user=user)

@@ -13,8 +13,19 @@ from labsite import HELPER
 from labstate import Snapshot
 
 # All that an `up` can do: a route beside the address, two uplinks, forwards, several queues.
-EVERYTHING = ("up", "web", "192.168.7.1/32", "192.168.7.2", "nat", "uplink=eth0", "uplink=eth1",
-              "forward=tcp:8080:80", "forward=udp:5353:53", "queues=2", "mtu=1400")
+EVERYTHING = (
+    "up",
+    "web",
+    "192.168.7.1/32",
+    "192.168.7.2",
+    "nat",
+    "uplink=eth0",
+    "uplink=eth1",
+    "forward=tcp:8080:80",
+    "forward=udp:5353:53",
+    "queues=2",
+    "mtu=1400",
+)
 ERRORS = ("ENOMEM", "EBUSY", "EPERM", "ENOBUFS")
 NO_MORE = 77
 
@@ -66,23 +77,53 @@ def test_a_down_that_is_refused_anywhere_can_be_repeated(target: Lab, error: str
 
 
 # The system calls by which an `up` changes something, with an error that each may have.
-CALLS = [("ioctl", "ENOMEM"), ("openat", "EMFILE"), ("write", "EPERM"), ("sendto", "ENOBUFS"),
-         ("setsockopt", "EPERM"), ("socket", "ENFILE"), ("bind", "EACCES")]
+CALLS = [
+    ("ioctl", "ENOMEM"),
+    ("openat", "EMFILE"),
+    ("write", "EPERM"),
+    ("sendto", "ENOBUFS"),
+    ("setsockopt", "EPERM"),
+    ("socket", "ENFILE"),
+    ("bind", "EACCES"),
+]
 
 
 @pytest.mark.parametrize(("call", "error"), CALLS)
 def test_a_system_call_that_fails_in_the_installed_helper_leaves_nothing(
-        target: Lab, call: str, error: str) -> None:
+    target: Lab, call: str, error: str
+) -> None:
     """The same from outside, by strace, with all of the confinement on."""
     before = target.snapshot()
     # Of the files that are opened, only the last ones have to do with taps.
-    total = int(target.run(["sh", "-c", f"strace -qq -u alice -e trace={call} {HELPER} {' '.join(UP)} "
-                            f"2>&1 | grep -c '^{call}('"]).stdout)
+    total = int(
+        target.run(
+            [
+                "sh",
+                "-c",
+                f"strace -qq -u alice -e trace={call} {HELPER} {' '.join(UP)} "
+                f"2>&1 | grep -c '^{call}('",
+            ]
+        ).stdout
+    )
     target.helper("down", "--all").check()
     target.site.syslog.clear()
     for number in range(max(1, total - 24), total + 1):
-        done = target.run(["strace", "-qq", "-u", "alice", "-o", "/dev/null", "-e", f"trace={call}",
-                           "-e", f"inject={call}:error={error}:when={number}", HELPER, *UP])
+        done = target.run(
+            [
+                "strace",
+                "-qq",
+                "-u",
+                "alice",
+                "-o",
+                "/dev/null",
+                "-e",
+                f"trace={call}",
+                "-e",
+                f"inject={call}:error={error}:when={number}",
+                HELPER,
+                *UP,
+            ]
+        )
         assert "Traceback" not in done.stderr
         # Only the log, the last line, or the last look at /proc/self/status can fail with it done.
         if done.status == 0 or target.site.logged("result=done"):

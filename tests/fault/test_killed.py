@@ -12,9 +12,33 @@ BOTH = ("up", "web", "192.168.7.1/32", "192.168.7.2", "nat", "forward=tcp:8080:8
 
 
 # Calls that leave the kernel as it is: killed before one is killed before what follows it.
-PURE = {"mmap", "munmap", "mprotect", "brk", "madvise", "read", "lseek", "newfstatat", "fstat", "stat",
-        "getpid", "rt_sigaction", "rt_sigprocmask", "clock_gettime", "getdents64", "readlink", "fcntl",
-        "getuid", "geteuid", "getgid", "getegid", "capget", "prctl", "futex", "getrandom"}
+PURE = {
+    "mmap",
+    "munmap",
+    "mprotect",
+    "brk",
+    "madvise",
+    "read",
+    "lseek",
+    "newfstatat",
+    "fstat",
+    "stat",
+    "getpid",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "clock_gettime",
+    "getdents64",
+    "readlink",
+    "fcntl",
+    "getuid",
+    "geteuid",
+    "getgid",
+    "getegid",
+    "capget",
+    "prctl",
+    "futex",
+    "getrandom",
+}
 
 
 def at_change(call: Call) -> bool:
@@ -23,7 +47,9 @@ def at_change(call: Call) -> bool:
 
 def left(lab: Lab) -> list[str]:
     """What `down --all` did not clear, at a glance; the whole host is compared at the end."""
-    shown = lab.run(["sh", "-c", "ip -o link; nft list ruleset; cat /proc/sys/net/ipv4/conf/eth0/forwarding"])
+    shown = lab.run(
+        ["sh", "-c", "ip -o link; nft list ruleset; cat /proc/sys/net/ipv4/conf/eth0/forwarding"]
+    )
     lines = shown.check().stdout.splitlines()
     return [line for line in lines if ": lo:" not in line and ": eth" not in line and line != "0"]
 
@@ -67,8 +93,13 @@ def test_a_down_killed_at_any_system_call_is_finished_by_the_next(target: Lab) -
     before = target.snapshot()
     for number in itertools.count(1):
         for name, first in (("web", 1), ("two", 5)):
-            target.helper("up", name, f"192.168.7.{first}/30", f"192.168.7.{first + 1}",
-                          f"forward=tcp:{8000 + first}:80").check()
+            target.helper(
+                "up",
+                name,
+                f"192.168.7.{first}/30",
+                f"192.168.7.{first + 1}",
+                f"forward=tcp:{8000 + first}:80",
+            ).check()
         traced = Traced(target, (HELPER, "down", "--all"))
         traced.run_to(opens_netlink)
         if traced.find(at_change, number) is None:

@@ -1,8 +1,9 @@
 """Fuzz one target with atheris, as long as wanted:
 
-    python tests/fuzz/fuzz.py request|policy|description|netlink [CORPUS-FOLDER] [-max_total_time=SECONDS]
+    python tests/fuzz/fuzz.py TARGET [CORPUS-FOLDER] [-max_total_time=SECONDS]
 
-Further arguments are libFuzzer's. See README.md beside this.
+TARGET is request, policy, description or netlink. Further arguments are libFuzzer's. See README.md
+beside this.
 """
 
 from __future__ import annotations

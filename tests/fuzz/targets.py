@@ -45,10 +45,12 @@ def request_line(data: bytes) -> None:
 
 def policy_file(data: bytes) -> None:
     """A policy is refused as a whole, or understood; then it decides on any request."""
-    requests = [parse("up web 192.168.7.1/30 192.168.7.2 host=open uplink=eth0 forward=tcp:80:80"),
-                parse("down web")]
+    requests = [
+        parse("up web 192.168.7.1/30 192.168.7.2 host=open uplink=eth0 forward=tcp:80:80"),
+        parse("down web"),
+    ]
     try:
-        with mock.patch.object(policy, "_read", lambda path: data.decode("utf-8")):
+        with mock.patch.object(policy, "_read", return_value=data.decode("utf-8")):
             sections = policy.load("/etc/tapdraft/policy.conf")
         decisions = [d for _, d in policy.decisions(sections, requests, ALICE, None)]
     except UnicodeDecodeError:
@@ -102,7 +104,7 @@ class _Recorded:
 
     def recv(self, size: int) -> bytes:
         length = int.from_bytes(self.data[:2], "little")
-        datagram, self.data = self.data[2:2 + length], self.data[2 + length:]
+        datagram, self.data = self.data[2 : 2 + length], self.data[2 + length :]
         if not datagram:
             raise OSError(errno.EAGAIN, "no more")
         return datagram[:size]
@@ -148,26 +150,34 @@ def corpus(target: str) -> list[bytes]:
 
 
 def _encoded(seeds: dict[str, list[str]]) -> dict[str, list[bytes]]:
-    return {key: [seed.encode("latin-1") for seed in all_of_them] for key, all_of_them in seeds.items()}
+    return {
+        key: [seed.encode("latin-1") for seed in all_of_them] for key, all_of_them in seeds.items()
+    }
 
 
-SEEDS = json.dumps({
-    "request": [
-        "up web 192.168.7.1/30 192.168.7.2",
-        "up web 192.168.7.1/32 192.168.7.2 routed host=open uplink=eth0.7 uplink=br-lan "
-        "forward=tcp:8080:80 forward=udp:5353:53 mtu=9000 queues=4",
-        "down web", "down --all",
-    ],
-    "policy": [
-        "[group tapdraft]\nsubnets = 192.168.7.0/24, 10.0.0.0/8\ntaps = 16\nmodes = nat, isolated\n"
-        "forwards = tcp:1024-65535, udp:53\nuplinks = *\nhost = open\n\n[user root]\ndeny = yes\n",
-        "# nothing\n[user root]\nuplinks = eth0,\n  eth1\ntaps = 0\n",
-    ],
-    "description": [
-        '[network]\nsubnet = "192.168.7.0/24"\nmode = "routed"\nuplinks = ["eth0"]\n\n[guest.web]\n'
-        'memory = 512\ncpus = 2\nkernel = "bzImage"\nappend = "quiet $(x)"\nforward = ["tcp:80:80"]\n'
-        'disk = ["a.qcow2", { file = "b.img", format = "raw" }]\nqemu = ["-name", "a b"]\n',
-        '[guest.a]\n[guest.b]\naddress = "192.168.7.6"\nmac = "52:54:00:12:34:56"\n',
-    ],
-    "netlink": [],
-})
+SEEDS = json.dumps(
+    {
+        "request": [
+            "up web 192.168.7.1/30 192.168.7.2",
+            "up web 192.168.7.1/32 192.168.7.2 routed host=open uplink=eth0.7 uplink=br-lan "
+            "forward=tcp:8080:80 forward=udp:5353:53 mtu=9000 queues=4",
+            "down web",
+            "down --all",
+        ],
+        "policy": [
+            "[group tapdraft]\nsubnets = 192.168.7.0/24, 10.0.0.0/8\ntaps = 16\n"
+            "modes = nat, isolated\nforwards = tcp:1024-65535, udp:53\nuplinks = *\nhost = open\n\n"
+            "[user root]\ndeny = yes\n",
+            "# nothing\n[user root]\nuplinks = eth0,\n  eth1\ntaps = 0\n",
+        ],
+        "description": [
+            '[network]\nsubnet = "192.168.7.0/24"\nmode = "routed"\nuplinks = ["eth0"]\n\n'
+            '[guest.web]\n'
+            'memory = 512\ncpus = 2\nkernel = "bzImage"\nappend = "quiet $(x)"\n'
+            'forward = ["tcp:80:80"]\n'
+            'disk = ["a.qcow2", { file = "b.img", format = "raw" }]\nqemu = ["-name", "a b"]\n',
+            '[guest.a]\n[guest.b]\naddress = "192.168.7.6"\nmac = "52:54:00:12:34:56"\n',
+        ],
+        "netlink": [],
+    }
+)

@@ -17,33 +17,132 @@ from tapdraft.helper.ruleset import COMMENT, attribute, comment
 
 # The same examples each time: what chance finds is for the long runs of fuzz.py.
 STEADY = settings(
-    max_examples=300, deadline=None, derandomize=True, database=None,
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    database=None,
     suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+)
 
-WORDS = st.sampled_from([
-    "up", "down", "--all", "web", "-", "", "192.168.7.1/30", "192.168.7.2", "10.0.0.1/32", "0.0.0.0/0",
-    "nat", "routed", "isolated", "host=open", "host=closed", "host=", "uplink=eth0", "uplink=..",
-    "forward=tcp:80:80", "forward=tcp:0080:80", "mtu=1400", "mtu=-1", "queues=2", "queues=1e1", "%d",
-    "\n", "\x1b", "\xe9", "a" * 12, "a" * 13, "192.168.7.3", "127.0.0.1/8", "forward=udp:65536:1",
-])  # fmt: skip
-POLICY_LINES = st.sampled_from([
-    "[group tapdraft]", "[user alice]", "[user root]", "[group root]", "[user root] deny = yes",
-    "  [user root]", "deny = yes", "  deny = yes", "deny=yes", "Deny = yes", "deny = no", "deny",
-    "subnets = 0.0.0.0/0", "subnets = 192.168.7.0/24,", "  10.0.0.0/8", "taps = 9", "taps = 0x9", "modes = nat",
-    "forwards = tcp:1-65535", "forwards = tcp:9-1", "uplinks = *", "uplinks = eth0,", "host = open", "",
-    "# deny = yes", "; x", "= 3", "[DEFAULT]", "[]", "[", "%(x)s = 1", "uplinks : *", "\tdeny = yes",
-])  # fmt: skip
-DESCRIPTION_LINES = st.sampled_from([
-    "[network]", "[guest.web]", "[guest.a]", "[guest.'$(x)']", "[guest]", "[[guest]]", "memory = 512",
-    'memory = "x"', "memory = -1", "cpus = 99999999999999999999", 'kernel = "b z\\"\'$(id)`"',
-    'append = "\\u001b[2J"', 'append = "a\\nb"', 'disk = ["a", { file = "b" }]', "disk = 3", "disk = [[]]",
-    'subnet = "192.168.7.0/24"', 'subnet = "0.0.0.0/0"', 'subnet = "::/0"', 'address = "192.168.7.2"',
-    'mac = "52:54:00:00:00:01"', 'forward = ["tcp:80:80"]', 'forward = ["tcp:0:0"]', 'qemu = ["-x", "a b"]',
-    'machine = "aarch64"', 'machine = "../x"', 'mode = "routed"', 'uplinks = ["eth0"]', "mtu = 1400",
-    "queues = 2", 'host = "open"', "nan = nan", "x = 1979-05-27", '"" = 1', "interface = [1]", "dns = [1]",
-    'dns = ["192.0.2.53"]', 'addressing = "dhcp"', 'accel = "kvm"', "a.b.c = 1", 'hostname = "\\u202e"',
-])  # fmt: skip
+WORDS = st.sampled_from(
+    [
+        "up",
+        "down",
+        "--all",
+        "web",
+        "-",
+        "",
+        "192.168.7.1/30",
+        "192.168.7.2",
+        "10.0.0.1/32",
+        "0.0.0.0/0",
+        "nat",
+        "routed",
+        "isolated",
+        "host=open",
+        "host=closed",
+        "host=",
+        "uplink=eth0",
+        "uplink=..",
+        "forward=tcp:80:80",
+        "forward=tcp:0080:80",
+        "mtu=1400",
+        "mtu=-1",
+        "queues=2",
+        "queues=1e1",
+        "%d",
+        "\n",
+        "\x1b",
+        "\xe9",
+        "a" * 12,
+        "a" * 13,
+        "192.168.7.3",
+        "127.0.0.1/8",
+        "forward=udp:65536:1",
+    ]
+)
+POLICY_LINES = st.sampled_from(
+    [
+        "[group tapdraft]",
+        "[user alice]",
+        "[user root]",
+        "[group root]",
+        "[user root] deny = yes",
+        "  [user root]",
+        "deny = yes",
+        "  deny = yes",
+        "deny=yes",
+        "Deny = yes",
+        "deny = no",
+        "deny",
+        "subnets = 0.0.0.0/0",
+        "subnets = 192.168.7.0/24,",
+        "  10.0.0.0/8",
+        "taps = 9",
+        "taps = 0x9",
+        "modes = nat",
+        "forwards = tcp:1-65535",
+        "forwards = tcp:9-1",
+        "uplinks = *",
+        "uplinks = eth0,",
+        "host = open",
+        "",
+        "# deny = yes",
+        "; x",
+        "= 3",
+        "[DEFAULT]",
+        "[]",
+        "[",
+        "%(x)s = 1",
+        "uplinks : *",
+        "\tdeny = yes",
+    ]
+)
+DESCRIPTION_LINES = st.sampled_from(
+    [
+        "[network]",
+        "[guest.web]",
+        "[guest.a]",
+        "[guest.'$(x)']",
+        "[guest]",
+        "[[guest]]",
+        "memory = 512",
+        'memory = "x"',
+        "memory = -1",
+        "cpus = 99999999999999999999",
+        'kernel = "b z\\"\'$(id)`"',
+        'append = "\\u001b[2J"',
+        'append = "a\\nb"',
+        'disk = ["a", { file = "b" }]',
+        "disk = 3",
+        "disk = [[]]",
+        'subnet = "192.168.7.0/24"',
+        'subnet = "0.0.0.0/0"',
+        'subnet = "::/0"',
+        'address = "192.168.7.2"',
+        'mac = "52:54:00:00:00:01"',
+        'forward = ["tcp:80:80"]',
+        'forward = ["tcp:0:0"]',
+        'qemu = ["-x", "a b"]',
+        'machine = "aarch64"',
+        'machine = "../x"',
+        'mode = "routed"',
+        'uplinks = ["eth0"]',
+        "mtu = 1400",
+        "queues = 2",
+        'host = "open"',
+        "nan = nan",
+        "x = 1979-05-27",
+        '"" = 1',
+        "interface = [1]",
+        "dns = [1]",
+        'dns = ["192.0.2.53"]',
+        'addressing = "dhcp"',
+        'accel = "kvm"',
+        "a.b.c = 1",
+        'hostname = "\\u202e"',
+    ]
+)
 
 
 @pytest.mark.parametrize("target", targets.TARGETS)
@@ -68,7 +167,9 @@ def test_no_change_to_what_is_right_surprises_it(target: str, data: st.DataObjec
 @given(st.lists(WORDS, max_size=9))
 def test_no_words_of_a_request_surprise_it(words: list[str]) -> None:
     targets.request_line(" ".join(words).encode("latin-1"))
-    targets.request_line(" ".join(["up", "web", "192.168.7.1/30", "192.168.7.2", *words]).encode("latin-1"))
+    targets.request_line(
+        " ".join(["up", "web", "192.168.7.1/30", "192.168.7.2", *words]).encode("latin-1")
+    )
 
 
 @STEADY
@@ -90,31 +191,82 @@ def message(sequence: int, body: bytes, kind: int = 16, flags: int = 2) -> bytes
 
 
 DONE = struct.pack("=i", 0)
-NAMES = st.sampled_from([b"td-web", b"td-two", b"td-", b"eth0", b"lo", b"td-web2", b"\xff" * 15, b""])
-ALIASES = st.sampled_from([
-    b"tapdraft 1 uid=61001 guest=web", b"tapdraft 1 uid=61001 guest=two", b"tapdraft 1 uid=0 guest=web",
-    b"tapdraft 1 uid=01 guest=web", b"tapdraft 2 uid=1 guest=web", b"tapdraft 1 uid=1 guest=web\n", b"x", b"",
-])  # fmt: skip
+NAMES = st.sampled_from(
+    [b"td-web", b"td-two", b"td-", b"eth0", b"lo", b"td-web2", b"\xff" * 15, b""]
+)
+ALIASES = st.sampled_from(
+    [
+        b"tapdraft 1 uid=61001 guest=web",
+        b"tapdraft 1 uid=61001 guest=two",
+        b"tapdraft 1 uid=0 guest=web",
+        b"tapdraft 1 uid=01 guest=web",
+        b"tapdraft 2 uid=1 guest=web",
+        b"tapdraft 1 uid=1 guest=web\n",
+        b"x",
+        b"",
+    ]
+)
 LINKS = st.builds(
-    lambda index, name, alias, group, rest: struct.pack("=4xiI4x", index, 1) + attribute(3, name + b"\0")
-    + attribute(20, alias + b"\0") + attribute(27, struct.pack("=I", group)) + rest,
-    st.integers(-1, 9), NAMES, ALIASES, st.integers(0x73FF, 0x7409), st.binary(max_size=20))  # fmt: skip
+    lambda index, name, alias, group, rest: (
+        struct.pack("=4xiI4x", index, 1)
+        + attribute(3, name + b"\0")
+        + attribute(20, alias + b"\0")
+        + attribute(27, struct.pack("=I", group))
+        + rest
+    ),
+    st.integers(-1, 9),
+    NAMES,
+    ALIASES,
+    st.integers(0x73FF, 0x7409),
+    st.binary(max_size=20),
+)
 ADDRESSES = st.builds(
     lambda length, index, address: struct.pack("=xBxxI", length, index) + attribute(1, address),
-    st.integers(0, 40), st.integers(0, 9), st.binary(max_size=5))  # fmt: skip
+    st.integers(0, 40),
+    st.integers(0, 9),
+    st.binary(max_size=5),
+)
 ROUTES = st.builds(
-    lambda length, to, hops: struct.pack("=BB10x", 2, length) + attribute(1, to) + attribute(9, hops),
-    st.integers(0, 40), st.binary(max_size=5), st.binary(max_size=24))  # fmt: skip
+    lambda length, to, hops: (
+        struct.pack("=BB10x", 2, length) + attribute(1, to) + attribute(9, hops)
+    ),
+    st.integers(0, 40),
+    st.binary(max_size=5),
+    st.binary(max_size=24),
+)
 ELEMENTS = st.builds(
-    lambda key, value, note: bytes(4) + attribute(3, attribute(1, attribute(1, attribute(1, key))
-                             + attribute(2, attribute(1, value)) + attribute(6, note))),
-    st.binary(max_size=16), st.binary(max_size=8),
-    st.sampled_from([comment("forwarding was 0"), comment("forwarding was 2"), comment("td-web"), b"", b"\0\xff"]))
+    lambda key, value, note: (
+        bytes(4)
+        + attribute(
+            3,
+            attribute(
+                1,
+                attribute(1, attribute(1, key))
+                + attribute(2, attribute(1, value))
+                + attribute(6, note),
+            ),
+        )
+    ),
+    st.binary(max_size=16),
+    st.binary(max_size=8),
+    st.sampled_from(
+        [
+            comment("forwarding was 0"),
+            comment("forwarding was 2"),
+            comment("td-web"),
+            b"",
+            b"\0\xff",
+        ]
+    ),
+)
 
 
 @STEADY
-@given(st.tuples(*(st.lists(kind, max_size=3)
-                   for kind in (LINKS, ELEMENTS, ELEMENTS, ADDRESSES, ROUTES))))  # fmt: skip
+@given(
+    st.tuples(
+        *(st.lists(kind, max_size=3) for kind in (LINKS, ELEMENTS, ELEMENTS, ADDRESSES, ROUTES))
+    )
+)
 def test_no_answers_of_the_kernel_surprise_it(answers: tuple[list[bytes], ...]) -> None:
     """In the order in which the state is read, all of them well-formed but for their contents."""
     links, uplinks, forwards, addresses, routes = answers
@@ -124,6 +276,7 @@ def test_no_answers_of_the_kernel_surprise_it(answers: tuple[list[bytes], ...]) 
         if bodies is table:
             datagrams.append(message(sequence, table[0], flags=0))
         else:
-            datagrams.append(b"".join(message(sequence, body) for body in bodies)
-                             + message(sequence, DONE, 3))
+            datagrams.append(
+                b"".join(message(sequence, body) for body in bodies) + message(sequence, DONE, 3)
+            )
     targets.netlink_answers(b"".join(struct.pack("<H", len(d)) + d for d in datagrams))
