@@ -32,7 +32,7 @@ WANTED = {
     "networks": ("helper-run", "nft-run"),
     "runqemu": ("helper-run",),
     "everything": ("helper-helper", "helper-hooks"),
-    "addressing": ("helper-run", "nft-run"),
+    "addressing": ("helper-run", "helper-hooks", "nft-run"),
 }
 WANTED |= {f"machine-{name}": ("helper-run",) for name in MACHINES}
 CASES = [(scenario, how) for scenario, all_of_them in WANTED.items() for how in all_of_them]
