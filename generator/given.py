@@ -82,13 +82,15 @@ def _apply(table: Table, options: Mapping[str, Any]) -> Table:
         if added and isinstance(before, str | list):
             value = f"{before} {value}" if isinstance(before, str) else [*before, *value]
         result[key] = value
-        # They say what the first one is, so what belongs to another kind goes.
-        if key == "network" and value != "bridge":
+    if "--bridge" in options and "--network" not in options:
+        result["network"] = "bridge"
+    # What belongs to the kind of network that the description has goes with it.
+    kind = result.get("network")
+    if kind != table.get("network"):
+        if kind != "bridge":
             result.pop("bridge", None)
-        if key == "network" and value in ("bridge", "none"):
+        if kind in ("bridge", "none") and "--forward" not in options:
             result.pop("forward", None)
-        if key == "bridge":
-            result.setdefault("network", "bridge")
     return result
 
 

@@ -183,3 +183,32 @@ def test_this_hosts_qemu_lacks_nothing_of_a_machine(
     requires(MACHINES[name].binary)
     for kind, words in qemu.needs(one(described(name))).items():
         assert list(check_qemu.lacking(MACHINES[name].binary, kind, words)) == []
+
+
+def test_a_compressed_disk_is_unpacked_into_a_file_without_a_name(
+    tmp_path: Path, requires: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requires("zstd", "qemu-system-x86_64")
+    render = pytest.importorskip("tapdraft.generator.render")
+    text = (
+        '[guest.vm]\naccel = "tcg"\nnetwork = "none"\ndisk = "disk.img.zst"\nsnapshot = true\n'
+        'serial = ["none"]\nqemu = ["-S", "-monitor", "stdio"]\n'
+    )
+    script = tmp_path / "qemu"
+    script.write_text(render.scripts(parse(text.encode()).guests[0])["qemu"])
+    (tmp_path / "disk.img").write_bytes(b"a-disk".ljust(1 << 20, b"\0"))
+    subprocess.run(["zstd", "-q", "--rm", "disk.img"], cwd=tmp_path, check=True)
+    rooms = tmp_path / "rooms"
+    rooms.mkdir()
+    monkeypatch.setenv("TMPDIR", str(rooms))
+    done = subprocess.run(
+        ["sh", script], input='qemu-io disk0 "read -v 0 512"\nquit\n', cwd=tmp_path, text=True,
+        capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "61 2d 64 69 73 6b" in done.stdout  # a-disk
+    assert list(rooms.iterdir()) == []
+    (tmp_path / "disk.img.zst").write_bytes(b"no zstd")
+    done = subprocess.run(["sh", script], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode != 0
+    assert list(rooms.iterdir()) == []

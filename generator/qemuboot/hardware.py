@@ -80,7 +80,8 @@ def disk(keys: Keys) -> None:
 
 
 def _drive(keys: Keys, image: Path) -> None:
-    own = keys.options("QB_ROOTFS_OPT")
+    # An image that boots by itself is attached as QB_DRIVE_TYPE says, whatever this says.
+    own = [] if keys.files.kernel_inside else keys.options("QB_ROOTFS_OPT")
     device = next((words.properties(value)[0] for name, value in own if name == "-device"), "")
     usual = device in ("", keys.machine.disk, "virtio-blk-pci", "virtio-blk-device")
     bus = ""
@@ -89,7 +90,7 @@ def _drive(keys: Keys, image: Path) -> None:
             keys.qemu.append((name, words.replaced(value, ROOTFS=keys.path(image))))
         return
     kind = keys.value("QB_DRIVE_TYPE", "/dev/sd")
-    if keys.files.kernel_inside and not own:
+    if keys.files.kernel_inside:
         bus = next((bus for begin, bus in _BUSES.items() if kind.startswith(begin)), "virtio")
     extra = keys.value("QB_ROOTFS_EXTRA_OPT").strip(",").split(",")
     readonly = bool({"readonly", "readonly=on"} & set(extra))
