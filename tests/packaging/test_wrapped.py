@@ -1,7 +1,7 @@
 """A launcher that is built for a wrapper, which has to make the capability ambient (NixOS).
 
-setpriv stands in for that wrapper: it leaves net_admin permitted, effective, inheritable and ambient,
-and AT_SECURE unset.
+setpriv stands in for that wrapper: it leaves net_admin permitted, effective, inheritable and
+ambient, and AT_SECURE unset.
 """
 
 from __future__ import annotations
