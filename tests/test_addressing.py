@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tapdraft.generator import addressing, output, reach, ssh
+from tapdraft.generator import addressing, cli, output, reach, ssh
 from tapdraft.generator.addressing import cloud_init, credential, dhcp
 from tapdraft.generator.description import Guest, parse
 from tapdraft.generator.errors import BadDescription, TapdraftError
@@ -225,6 +225,25 @@ def test_ssh_is_the_users_own_with_the_guests_own_known_hosts(
     argv = ssh.argv(guest(DISK), "root", "/a %h/b", ["ls", "-l"])
     assert argv[-6:] == ["-l", "root", "--", "192.168.7.2", "ls", "-l"]
     assert 'UserKnownHostsFile="/a %%h/b"' in argv
+
+
+WRONG = {
+    "no number": ["ping", "--timeout=x", "d.toml", "web"],
+    "no time": ["ping", "--timeout=0", "d.toml", "web"],
+    "no such guest": ["ssh", "d.toml", "root@db", "ls", "-l"],
+    "no command without a guest": ["ssh", "d.toml"],
+    "no guest for DHCP": ["dhcp", "d.toml"],
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_use_is_told_and_nothing_is_started(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d.toml").write_text(f"[guest.web]\n{DISK}")
+    assert cli.main(WRONG[what]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_waiting_ends_with_the_answer_with_the_time_or_when_it_is_given_up() -> None:

@@ -22,6 +22,7 @@ from tapdraft.generator.description import parse
 HOME = "/home/alice"
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK = '[network]\nsubnet = "192.168.7.0/24"\ndns = ["198.51.100.1"]\ndomain = "lab.example"\n'
+MAC = "52:54:c0:a8:07:02"  # of 192.168.7.2
 BOOT = 400  # seconds: a whole Debian, in emulation, on a machine that does other things too
 
 
@@ -98,6 +99,23 @@ def test_a_killed_run_leaves_no_responder_once_the_tap_is_down(lab: Lab) -> None
     lab.helper("down", "web").check()
     assert gone(pidfd)
     lab.assert_no_residue(before)
+
+
+def test_the_dhcp_command_answers_by_the_description_until_the_tap_is_gone(lab: Lab) -> None:
+    """For guests that are not started by `run`."""
+    describe(lab, "", addressing='"dhcp"')
+    command = ["tapdraft", "dhcp", "guests.toml", "web"]
+    refused = lab.run(command, user="alice", cwd=HOME).check(4)
+    assert "error: there is no tap td-web\n" in refused.stderr
+    lab.run(["tapdraft", "up", "guests.toml"], user="alice", cwd=HOME).check()
+    responder = lab.start(command, user="alice", cwd=HOME)
+    responder.expect("^ready$")
+    guest = lab.qemu("td-web", "tapdraft.dhcp=1", extra=["-global", "virtio-net-pci.mac=" + MAC])
+    guest.expect("guest: hostname web dns 198.51.100.1", 120)
+    responder.expect(r"^dhcp: 192\.168\.7\.2 leased \(selecting\)$")
+    guest.poweroff()
+    lab.run(["tapdraft", "down", "guests.toml"], user="alice", cwd=HOME).check()
+    assert responder.wait() == 0
 
 
 HOLD = """
