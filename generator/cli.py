@@ -172,7 +172,8 @@ def _run(arguments: Arguments) -> int:
         script = folder / guests[0].name / "run"
         if arguments["--wait-for"] is None:
             return run.run(script, Path(file).parent, lambda _: None)
-        awaited = run.Awaited(guests[0], given.number(arguments, "--wait-for", 65535))
+        port = given.number(arguments, "--wait-for", 65535)
+        awaited = run.Awaited(given.need_tap(guests[0]), port)
         status = run.run(script, Path(file).parent, awaited)
         return FAILED if status == 0 and awaited.seconds is None else status
 
@@ -201,19 +202,19 @@ def _down(arguments: Arguments) -> int:
 
 
 def _dhcp(arguments: Arguments) -> int:
-    (guest,) = description.load(arguments["FILE"]).chosen(arguments["GUEST"])
+    guest = given.tapped(arguments["FILE"], arguments["GUEST"][0])
     words = [word for word in addressing.dhcp.responder(guest) if word != "--quiet"]
     return responder.main(words)
 
 
 def _ping(arguments: Arguments) -> int:
-    (guest,) = description.load(arguments["FILE"]).chosen(arguments["GUEST"])
+    guest = given.tapped(arguments["FILE"], arguments["GUEST"][0])
     return reach.ping(guest.name, guest.address, given.number(arguments, "--timeout", 86400))
 
 
 def _ssh(arguments: Arguments) -> int:
     user, _, name = arguments["GUEST"][0].rpartition("@")
-    (guest,) = description.load(arguments["FILE"]).chosen([name])
+    guest = given.tapped(arguments["FILE"], name)
     return ssh.run(arguments["FILE"], guest, user, arguments["COMMAND"])
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import hardware
+from . import description, hardware
 from .errors import USAGE, TapdraftError
 from .values import Wrong
 
@@ -92,6 +92,19 @@ def _apply(table: Table, options: Mapping[str, Any]) -> Table:
         if kind in ("bridge", "none") and "--forward" not in options:
             result.pop("forward", None)
     return result
+
+
+def tapped(file: str, name: str) -> description.Guest:
+    """The guest of this name; TapdraftError if it has no tap to be reached on."""
+    (guest,) = description.load(file).chosen([name])
+    return need_tap(guest)
+
+
+def need_tap(guest: description.Guest) -> description.Guest:
+    if not guest.has_tap:
+        what = f'guest {guest.name} has network = "{guest.network}": its address is not known here'
+        raise TapdraftError(what, "only a tap leads from here to its guest", USAGE)
+    return guest
 
 
 def need_files(guests: Any, folder: Path) -> None:

@@ -109,6 +109,16 @@ def test_import_of_what_is_not_there_is_told(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err.startswith("error: /nonexistent cannot be read: ")
 
 
+def test_a_port_is_not_awaited_of_a_guest_without_a_tap(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "k").touch()
+    file = tmp_path / "vm.toml"
+    file.write_text('[guest.web]\nkernel = "k"\n')
+    assert cli.main(["run", "--network=user", "--wait-for=22", str(file)]) == 2
+    assert "its address is not known here" in capsys.readouterr().err
+
+
 def test_run_does_not_start_a_qemu_that_lacks_what_the_guest_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,3 +133,13 @@ def test_run_does_not_start_a_qemu_that_lacks_what_the_guest_needs(
     said = capsys.readouterr().err
     assert said.startswith("error: this qemu-system-x86_64 has no machine q35, for guest web\n")
     assert 'board = "q36"' in said
+
+
+@pytest.mark.parametrize("words", [["ping"], ["ssh"], ["dhcp"]])
+def test_a_guest_without_a_tap_cannot_be_reached_and_that_is_told(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "vm.toml"
+    file.write_text('[guest.web]\nkernel = "k"\nnetwork = "user"\n')
+    assert cli.main([*words, str(file), "web"]) == 2
+    assert 'error: guest web has network = "user"' in capsys.readouterr().err
