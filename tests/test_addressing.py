@@ -206,10 +206,14 @@ def test_run_starts_no_guest_if_nobody_can_answer_it(tmp_path: Path) -> None:
 
 def test_run_ends_what_answers_when_the_guest_ends(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    with subprocess.Popen(["sleep", "600"]) as answers:
-        run.program("bin/tapdraft", f"echo {answers.pid}")
+    answers = subprocess.Popen(["sleep", "600"])
+    run.program("bin/tapdraft", f"echo {answers.pid}")
+    try:
         assert run.run() == 0
         assert answers.wait(20) == -signal.SIGTERM
+    finally:
+        answers.kill()
+        answers.wait()
     assert run.ran() == ["ifup", "tapdraft", "qemu", "ifdown"]
     words = run.log.read_text().splitlines()[1].split()[1:]
     assert words == ["dhcp", "--background", *dhcp.responder(guest(DISK))]
