@@ -83,7 +83,9 @@ class Allotment:
         return Addresses("", "", 30)
 
     def _named(self, path: tuple[str, str], guest: str, gateway: str | None) -> Addresses | None:
-        if gateway is None:
+        if gateway is None and self.layout == "runqemu":
+            gateway = f"{IPv4Address(max(int(IPv4Address(guest)) - 1, 0))}/32"
+        elif gateway is None:
             gateway = f"{_other_of_its_block(guest)}/30"
         host = IPv4Interface(gateway)
         found = Addresses(guest, str(host.ip), host.network.prefixlen)

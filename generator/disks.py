@@ -1,6 +1,7 @@
 """A guest's disks: how each is attached, what its format is, and what has to be unpacked first."""
 
 from collections.abc import Iterator
+from os.path import splitext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import values
@@ -43,16 +44,16 @@ class Packed(NamedTuple):
 
 def stem(file: str) -> str:
     """The name without the ending of a compression."""
-    return file.rpartition(".")[0] if is_packed(file) else file
+    return splitext(file)[0] if is_packed(file) else file
 
 
 def is_packed(file: str) -> bool:
-    return "." + file.rpartition(".")[2] in UNPACKERS
+    return splitext(file)[1] in UNPACKERS
 
 
 def kind(file: str) -> str:
     """The format that the name tells."""
-    return FORMATS.get("." + stem(file).rpartition(".")[2], "raw")
+    return FORMATS.get(splitext(stem(file))[1], "raw")
 
 
 _READ = values.table(
@@ -80,7 +81,7 @@ def disk(value: Any) -> Disk:
 def packed(guest: "Guest") -> tuple[Packed, ...]:
     files = [disk.file for disk in guest.disks if is_packed(disk.file)]
     return tuple(
-        Packed(number, file, UNPACKERS["." + file.rpartition(".")[2]])
+        Packed(number, file, UNPACKERS[splitext(file)[1]])
         for number, file in zip(DESCRIPTORS, files, strict=False)
     )
 
