@@ -6,7 +6,7 @@ Each of the functions below looks at one thing and gives what it finds. Nothing 
 import json
 from collections.abc import Callable, Iterator
 
-from . import check_firewall, check_helper, check_host, check_qemu
+from . import check_address, check_firewall, check_helper, check_host, check_qemu
 from .errors import IN_THE_WAY, plain
 from .finding import Finding, Place
 
@@ -23,6 +23,8 @@ CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
     check_host.kvm,
     check_host.files,
     check_host.addresses,
+    check_address.responder,
+    check_address.listener,
     check_host.uplinks,
     check_firewall.forward_chains,
     check_firewall.unreadable,
