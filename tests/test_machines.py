@@ -209,6 +209,6 @@ def test_a_compressed_disk_is_unpacked_into_a_file_without_a_name(
     assert "61 2d 64 69 73 6b" in done.stdout  # a-disk
     assert list(rooms.iterdir()) == []
     (tmp_path / "disk.img.zst").write_bytes(b"no zstd")
-    done = subprocess.run(["sh", script], cwd=tmp_path, capture_output=True, check=False)
-    assert done.returncode != 0
+    failed = subprocess.run(["sh", script], cwd=tmp_path, capture_output=True, check=False)
+    assert failed.returncode != 0
     assert list(rooms.iterdir()) == []

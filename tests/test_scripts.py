@@ -16,6 +16,7 @@ import pytest
 from tapdraft.generator import firmware, qemu
 from tapdraft.generator.description import load
 from tapdraft.generator.machines import MACHINES
+from tapdraft.generator.options import doubled
 from tapdraft.generator.shell import PATH, quote
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,7 +126,7 @@ def test_qemu_gets_every_argument_as_the_description_has_it(
     if kvm != "works":
         accel, cpu = "tcg", qemu.cpu_of(guest)
     attach = how.partition("-")[2]
-    here = qemu.doubled(str(folder))
+    here = doubled(str(folder))
     assert found == qemu.argv(
         guest, attach, accel=accel, cpu=cpu, here=here, firmware=str(copy), vars="/dev/null"
     )  # fmt: skip
