@@ -9,6 +9,10 @@ from .errors import IN_THE_WAY, TapdraftError
 from .shell import HELPER, PATH
 
 
+# Of the service that does the helper's work where file systems hold no capabilities.
+SOCKET = Path("/run/tapdraft.socket")
+
+
 def find() -> Path | None:
     """The helper that scripts find, or else the first one that is there but not for this user."""
     there = []
@@ -19,7 +23,18 @@ def find() -> Path | None:
                 there.append(path)
         except PermissionError:
             continue
-    return next((path for path in there if os.access(path, os.X_OK)), there[0] if there else None)
+    mine = [path for path in there if os.access(path, os.X_OK)]
+    usable = [path for path in mine if SOCKET.exists() or not is_client(path)]
+    return next(iter(usable or there), None)
+
+
+def is_client(path: Path) -> bool:
+    """Is it the service's client, a script without any privilege, and not the launcher?"""
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"#!"
+    except OSError:  # the launcher is not for everybody to read
+        return False
 
 
 def ask(lines: Iterable[str]) -> int:

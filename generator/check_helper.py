@@ -35,7 +35,7 @@ def installed(_: Place) -> Iterator[Finding]:
 
 def capability(_: Place) -> Iterator[Finding]:
     path = ask.find()
-    if path is None:
+    if path is None or ask.is_client(path):  # no capability belongs on a script
         return
     if not _file_capability(path) & CAP_NET_ADMIN:
         yield error(

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tapdraft.generator import ask, check_helper
+from tapdraft.generator.finding import Place
 from tapdraft.helper import service
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,3 +122,37 @@ def test_the_client_says_what_to_do_where_there_is_no_service(installed: Path) -
     done = subprocess.run(argv, check=False, capture_output=True, text=True)
     assert done.returncode == 4
     assert re.match("error: .*\nhint: as root: usermod -aG tapdraft USER", done.stderr)
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with launcher/tapdraft-helper and client/tapdraft-helper, where scripts look."""
+    for name, content in (("launcher", b"\x7fELF"), ("client", b"#!/usr/bin/python3 -I\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tapdraft-helper").write_bytes(content)
+        (tmp_path / name / "tapdraft-helper").chmod(0o755)
+    monkeypatch.setattr(ask, "PATH", f"{tmp_path}/launcher:{tmp_path}/client")
+    monkeypatch.setattr(ask, "SOCKET", tmp_path / "socket")
+    return tmp_path
+
+
+def test_the_generator_uses_the_launcher_where_it_may(places: Path) -> None:
+    (places / "socket").touch()
+    assert ask.find() == places / "launcher/tapdraft-helper"
+
+
+def test_the_generator_uses_the_service_where_the_launcher_is_closed(places: Path) -> None:
+    (places / "launcher/tapdraft-helper").chmod(0)
+    (places / "socket").touch()
+    assert ask.find() == places / "client/tapdraft-helper"
+
+
+def test_without_a_service_the_launcher_is_what_is_missing(places: Path) -> None:
+    (places / "launcher/tapdraft-helper").chmod(0)
+    assert ask.find() == places / "launcher/tapdraft-helper"
+
+
+def test_no_capability_is_asked_for_a_script(places: Path) -> None:
+    (places / "launcher/tapdraft-helper").unlink()
+    (places / "socket").touch()
+    assert not list(check_helper.capability(Place((), places)))
