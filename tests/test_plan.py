@@ -81,9 +81,10 @@ def _cases(function: object) -> set[str]:
 
 
 def _carried_out() -> set[str]:
-    # What is deleted together, and what is left to the last line, has no case of its own.
-    handled = _cases(apply.Work._do) | _cases(apply._messages)
-    return handled | {"DeleteTap", "RemoveRuleset"}
+    # What is done for many taps together is a step of its own; the last message has no case.
+    steps = ast.walk(ast.parse(inspect.cleandoc("\n" + inspect.getsource(apply.Work._steps))))
+    together = {node.attr for node in steps if isinstance(node, ast.Attribute)}
+    return together | _cases(apply.Work._do) | _cases(apply._messages) | {"RemoveRuleset"}
 
 
 def test_equal_fields_do_not_make_two_operations_one() -> None:
