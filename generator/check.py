@@ -29,11 +29,18 @@ CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
     check_firewall.forward_chains,
     check_firewall.unreadable,
 )
+# What a description whose guests have no tap does not need.
+OF_TAPS = (
+    check_helper.installed, check_helper.capability, check_helper.starts, check_helper.policy,
+    check_host.tun, check_host.uplinks, check_firewall.forward_chains, check_firewall.unreadable,
+)  # fmt: skip
 
 
 def check(place: Place, *, as_json: bool) -> int:
     """Print what was found; IN_THE_WAY if any of it keeps a guest from working."""
-    findings = [finding for look in CHECKS for finding in look(place)]
+    needless = OF_TAPS if place.guests and not place.tapped else ()
+    looks = [look for look in CHECKS if look not in needless]
+    findings = [finding for look in looks for finding in look(place)]
     blocking = any(finding.level == "error" for finding in findings)
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings], indent=2))

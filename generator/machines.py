@@ -117,7 +117,7 @@ MACHINES = {
         "qemu-system-mips64el", _MIPS, "malta", "MIPS64R2-generic", "", _NET, _BLK, "ttyS0", "vmlinux",
         display=("VGA",)),
     "s390x": Machine(
-        "qemu-system-s390x", _MISC, "s390-ccw-virtio", "max", "host", "virtio-net-ccw", "virtio-blk-ccw", "ttysclp0", "bzImage",
+        "qemu-system-s390x", "qemu-system-s390x", "s390-ccw-virtio", "max", "host", "virtio-net-ccw", "virtio-blk-ccw", "ttysclp0", "bzImage",
         display=("virtio-gpu-ccw", "virtio-keyboard-ccw", "virtio-tablet-ccw")),
 
     # As Yocto had them in 2015

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tapdraft.generator import check_qemu, firmware, qemu
 from tapdraft.generator.description import Guest, parse
+from tapdraft.generator.finding import Place
 from tapdraft.generator.machines import MACHINES
 from tapdraft.generator.options import Option
 
@@ -174,6 +175,19 @@ def test_what_is_missing_is_told_with_the_nearest_that_exists(tmp_path: Path) ->
     # One that cannot be asked is not accused of anything.
     assert list(check_qemu.lacking(binary, "machine", ("q35",))) == []
     assert list(check_qemu.lacking("/nonexistent", "cpu", ("max",))) == []
+
+
+def test_a_guest_without_a_tap_needs_no_helper_nor_a_way_out(
+    tmp_path: Path, requires: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    requires("qemu-system-x86_64")
+    (tmp_path / "disk.img").touch()
+    check = pytest.importorskip("tapdraft.generator.check")
+    guest = one('network = "user"\ndisk = "disk.img"\naccel = "tcg"')
+    assert check.check(Place((guest,), tmp_path), as_json=False) == 0, capsys.readouterr().out
+    bridged = one('network = "bridge"\nbridge = "no-such"\ndisk = "disk.img"')
+    assert check.check(Place((bridged,), tmp_path), as_json=False) == 4
+    assert "there is no bridge no-such, for guest vm" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", MACHINES)
