@@ -250,7 +250,7 @@ def test_cloud_init_takes_address_name_key_and_user_data_from_the_seed(
     guest.expect(r"guest: route default via 192\.168\.7\.1 .*proto static")
     guest.expect("guest: hostname web$")
     guest.expect("guest: get http://web.example/ ok: hello from outside", BOOT)
-    assert guest.expect("guest: runcmd web (ssh-ed25519 .*)$", BOOT)[1] == public
+    assert guest.expect("guest: runcmd web (ssh-ed25519 .*)\n", BOOT)[1] == public
     assert re.search(r"\[#\] port 22 of web \(192\.168\.7\.2\) is open after", guest.console)
     ssh = ["tapdraft", "ssh", "guests.toml", "debian@web", "echo", "$(whoami) on $(hostname)"]
     done = lab.run(ssh, user="alice", cwd=HOME, limit=120).check()
