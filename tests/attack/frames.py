@@ -15,9 +15,17 @@ MAC = bytes.fromhex("020000000099")
 # the attack would have, too.
 ATTACK, DONE = b"attack", b"finish"
 
+# Who opens a tap switches its carrier on, and a moment later the kernel begins to send by it: that
+# is awaited, or what is sent at once would be lost.
 _TAP = """if True:
+    events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+    events.bind((0, 1))
     tap = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", sys.argv[1].encode(), 0x1002))
+    while open(f"/sys/class/net/{sys.argv[1]}/operstate").read() != "up\\n":
+        events.recv(65536)
+    # Another change of links, after the one that the event was about: TUNGETIFF waits for it.
+    fcntl.ioctl(tap, 0x800454D2, bytearray(40))
     """
 _WRITE = (
     _TAP

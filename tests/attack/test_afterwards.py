@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from attacker import UP, assert_up, attack, program, take_down
+from attacker import UP, assert_refused, assert_up, attack, program, take_down
 from labnet import Lab
-from labsite import HELPER
+from labsite import DEFAULT_POLICY, HELPER
 
 # tapdraft-helper(8) documents it: facility and severity, time, program, pid, and the fields.
 LINE = re.compile(
@@ -62,12 +62,17 @@ def test_every_decision_and_every_result_is_logged(target: Lab) -> None:
     assert {(line[3], line[4]) for line in found if line} == {("61001", "61001")}
 
 
-def test_a_name_server_for_users_cannot_put_words_into_the_log(target: Lab) -> None:
-    """Reasons hold the policy's own words; quotes and control characters are taken out of them."""
-    target.site.policy('[group tapdraft]\nuplinks = "eth0" reason="x\n')
-    target.helper(*UP)
-    for line in target.site.syslog.lines():
-        assert LINE.fullmatch(line), line
+def test_a_name_of_the_policys_does_not_end_a_field_of_the_log(target: Lab) -> None:
+    """Reasons hold words of the policy, and a name service may have a group of any name."""
+    group = 'q" uid="0'
+    target.run(["sh", "-c", f"echo '{group}:x:61778:alice' >> /etc/group"]).check()
+    target.site.policy(f"{DEFAULT_POLICY}[group {group}]\ndeny = yes\n")
+    assert_refused(target.helper(*UP), 3, "denies everything")
+    target.run(["sed", "-i", "/61778/d", "/etc/group"]).check()
+    (line,) = target.site.syslog.lines()
+    fields = LINE.fullmatch(line)
+    assert fields, line
+    assert "q' uid='0] denies everything" in fields[6]
 
 
 def test_down_twice_succeeds_twice(target: Lab) -> None:

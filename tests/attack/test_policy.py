@@ -155,6 +155,8 @@ PERMITTED = "subnets=192.168.7.0/24\ntaps=9\nmodes=nat\nuplinks=*\n"
         "",
         "# nothing\n",
         "[group tapdraft]\n",
+        "[group tapdraft]\nsubnets=\ntaps=9\nmodes=\nuplinks=\n",
+        "[group nogroup]\n" + PERMITTED,
         "[group wheel]\n" + PERMITTED,
         "[user bob]\n" + PERMITTED,
         "[group nobody-has-this]\n" + PERMITTED,

@@ -273,28 +273,25 @@ def test_no_kind_of_standard_output_is_dangerous(target: Lab, what: str) -> None
     take_down(target)
 
 
-@pytest.mark.parametrize(
-    ("timer", "milliseconds"),
-    [
-        *(("ITIMER_REAL", n) for n in (1, 2, 5, 10, 20, 30, 40, 50)),
-        *itertools.product(("ITIMER_VIRTUAL", "ITIMER_PROF"), (1, 10)),
-    ],
-)
-def test_an_interval_timer_ends_it_early_or_not_at_all(
-    target: Lab, timer: str, milliseconds: int
-) -> None:
+@pytest.mark.parametrize("milliseconds", [1, 2, 5, 10, 20, 30, 40, 50])
+def test_an_interval_timer_ends_it_early_or_not_at_all(target: Lab, milliseconds: int) -> None:
     """It is off before anything is changed; until then it ends a process that did nothing."""
-    done = attack(
-        target,
-        f"""if True:
-        signal.setitimer(signal.{timer}, {milliseconds / 1000}, {milliseconds / 1000})
-        start()""",
-    )
+    seconds = milliseconds / 1000
+    code = f"signal.setitimer(signal.ITIMER_REAL, {seconds}, {seconds})\nstart()"
+    done = attack(target, code)
     if done.status == 0:
         assert_up(done)
     else:
-        assert -done.status in (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
+        assert done.status == -signal.SIGALRM
         assert not target.tapdraft().taps
+        assert not target.tapdraft().table
+    take_down(target)
+
+
+@pytest.mark.parametrize("timer", ["ITIMER_VIRTUAL", "ITIMER_PROF"])
+def test_a_timer_of_processor_time_is_switched_off(target: Lab, timer: str) -> None:
+    """The launcher needs less than these 20 ms until it does that, and Python more afterwards."""
+    assert_up(attack(target, f"signal.setitimer(signal.{timer}, 0.02, 0.02)\nstart()"))
     take_down(target)
 
 

@@ -20,5 +20,7 @@ def target(site: Site) -> Iterator[Lab]:
     lab = Lab(site, uplinks=("eth0", "eth1"))
     before = lab.snapshot()
     yield lab
-    lab.assert_no_residue(before)
-    lab.close()
+    try:
+        lab.assert_no_residue(before)
+    finally:
+        lab.close()

@@ -45,36 +45,47 @@ def at_change(call: Call) -> bool:
     return call.name not in PURE
 
 
-def left(lab: Lab) -> list[str]:
-    """What `down --all` did not clear, at a glance; the whole host is compared at the end."""
-    shown = lab.run(
-        ["sh", "-c", "ip -o link; nft list ruleset; cat /proc/sys/net/ipv4/conf/eth0/forwarding"]
-    )
-    lines = shown.check().stdout.splitlines()
-    return [line for line in lines if ": lo:" not in line and ": eth" not in line and line != "0"]
-
-
-def assert_down_converges(lab: Lab, where: str) -> None:
-    lab.helper("down", "--all").check()
-    assert not left(lab), f"killed {where}"
+def glance(lab: Lab) -> list[str]:
+    """What there is of links, rules and forwarding; the whole host is compared at the end."""
+    script = "ls /sys/class/net; nft -s list ruleset; cat /proc/sys/net/ipv4/conf/eth0/forwarding"
+    return lab.run(["sh", "-c", script]).check().stdout.splitlines()
 
 
 def test_an_up_killed_at_any_system_call_is_cleared_by_down(target: Lab) -> None:
-    """From the first that needs the capability to the last."""
+    """From the first that needs the capability to the last, while another user's tap is there."""
+    target.helper("up", "bobs", "192.168.7.9/30", "192.168.7.10", user="bob").check()
+    before = glance(target)
     for number in itertools.count(1):
         traced = Traced(target, (HELPER, *BOTH))
         traced.run_to(opens_netlink)
         if traced.find(at_change, number) is None:
             break
-        where = f"before change {number}, {traced.call}"
+        where = f"killed before change {number}, {traced.call}"
         traced.kill()
-        assert_down_converges(target, where)
+        target.helper("down", "--all").check()
+        assert glance(target) == before, where
     assert number > 50, "most were not tried"
-    assert_down_converges(target, "not at all")
+    target.helper("down", "--all").check()
+    target.helper("down", "--all", user="bob").check()
+
+
+def test_the_first_up_killed_as_it_makes_the_table_is_cleared_by_down(target: Lab) -> None:
+    """With nobody else's tap: the table, the uplink and its forwarding come and go with it."""
+    before = glance(target)
+    for number in itertools.count(1):
+        traced = Traced(target, (HELPER, *BOTH))
+        traced.run_to(lambda call: call.name == "setsockopt")
+        if traced.find(at_change, number) is None:
+            break
+        traced.kill()
+        target.helper("down", "--all").check()
+        assert glance(target) == before, f"killed before change {number}, {traced.call}"
+    target.helper("down", "--all").check()
 
 
 def test_an_up_killed_before_it_holds_anything_changes_nothing(target: Lab) -> None:
     """The launcher's and Python's own start: every fortieth of their system calls."""
+    before = glance(target)
     traced = Traced(target, (HELPER, *BOTH))
     steps = 1
     while (call := traced.step()) is not None and not opens_netlink(call):
@@ -84,7 +95,7 @@ def test_an_up_killed_before_it_holds_anything_changes_nothing(target: Lab) -> N
         traced = Traced(target, (HELPER, *BOTH))
         traced.step(number)
         traced.kill()
-        assert not left(target), f"killed at step {number}, {traced.call}"
+        assert glance(target) == before, f"killed at step {number}, {traced.call}"
 
 
 def test_a_down_killed_at_any_system_call_is_finished_by_the_next(target: Lab) -> None:

@@ -32,7 +32,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tapdraft-fuzz-") as seeds:
         for number, seed in enumerate(targets.corpus(name)):
             Path(seeds, str(number)).write_bytes(seed)
-        atheris.Setup([*sys.argv, seeds], targets.TARGETS[name])
+        # A file is a finding, to be looked at again; else there is a corpus to begin with.
+        single = any(Path(word).is_file() for word in sys.argv[1:])
+        atheris.Setup([*sys.argv, *([] if single else [seeds])], targets.TARGETS[name])
         atheris.Fuzz()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -186,10 +187,6 @@ def test_no_lines_of_a_description_surprise_it(lines: list[str]) -> None:
     targets.description_file("\n".join(["[guest.web]", 'kernel = "k"', *lines]).encode())
 
 
-def message(sequence: int, body: bytes, kind: int = 16, flags: int = 2) -> bytes:
-    return struct.pack("=IHHII", 16 + len(body), kind, flags, sequence, 0) + body
-
-
 DONE = struct.pack("=i", 0)
 NAMES = st.sampled_from(
     [b"td-web", b"td-two", b"td-", b"eth0", b"lo", b"td-web2", b"\xff" * 15, b""]
@@ -274,9 +271,15 @@ def test_no_answers_of_the_kernel_surprise_it(answers: tuple[list[bytes], ...]) 
     datagrams = []
     for sequence, bodies in enumerate([links, table, uplinks, forwards, addresses, routes], 1):
         if bodies is table:
-            datagrams.append(message(sequence, table[0], flags=0))
+            datagrams.append(targets.message(sequence, table[0], flags=0))
         else:
-            datagrams.append(
-                b"".join(message(sequence, body) for body in bodies) + message(sequence, DONE, 3)
-            )
-    targets.netlink_answers(b"".join(struct.pack("<H", len(d)) + d for d in datagrams))
+            parts = [targets.message(sequence, body) for body in bodies]
+            datagrams.append(b"".join(parts) + targets.message(sequence, DONE, 3))
+    targets.netlink_answers(targets.recorded(*datagrams))
+
+
+def test_what_the_netlink_target_begins_with_is_understood() -> None:
+    """Or chance would have to find the way to everything behind the first message."""
+    fails = mock.patch.object(targets.state.State, "collision", side_effect=AssertionError("read"))
+    with fails, pytest.raises(AssertionError, match="read"):
+        targets.netlink_answers(targets.corpus("netlink")[0])
