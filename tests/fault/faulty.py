@@ -9,6 +9,7 @@ status 77 says that there were fewer than NUMBER of them.
 
 import errno
 import fcntl
+import importlib
 import os
 import socket
 import struct
@@ -31,7 +32,7 @@ class Faulty(socket.socket):
     forged = b""
     lost = False
 
-    def send(self, data: bytes, flags: int = 0) -> int:  # type: ignore[override]
+    def send(self, data: bytes, flags: int = 0) -> int:  # type: ignore[override]  # of one kind
         if due("request"):
             # A transaction is a batch: its last message is what is acknowledged.
             _, _, _, sequence, _ = struct.unpack_from("=IHHII", data)
@@ -40,7 +41,7 @@ class Faulty(socket.socket):
         self.lost = due("answer")
         return super().send(data, flags)
 
-    def recv(self, size: int, flags: int = 0) -> bytes:  # type: ignore[override]
+    def recv(self, size: int, flags: int = 0) -> bytes:
         forged, self.forged = self.forged, b""
         if self.lost:
             super().recv(size, flags)
@@ -48,20 +49,20 @@ class Faulty(socket.socket):
         return forged or super().recv(size, flags)
 
 
-def ioctl(descriptor: int, request: int, *rest: object) -> object:
+def ioctl(descriptor: int, request: int, argument: bytes | int) -> object:
     if due("ioctl"):
         raise OSError(ERROR, os.strerror(ERROR))
-    return real_ioctl(descriptor, request, *rest)  # type: ignore[arg-type]
+    if isinstance(argument, int):
+        return real_ioctl(descriptor, request, argument)
+    return real_ioctl(descriptor, request, argument)
 
 
 def main() -> None:
     sys.path.insert(0, "/usr/local/lib/tapdraft")
-    from tapdraft.helper import __main__ as helper  # noqa: PLC0415
-    from tapdraft.helper import netlink  # noqa: PLC0415
-
-    modules = (vars(netlink)["socket"], vars(netlink)["fcntl"])
-    vars(modules[0])["socket"] = Faulty
-    vars(modules[1])["ioctl"] = ioctl
+    helper = importlib.import_module("tapdraft.helper.__main__")
+    netlink = importlib.import_module("tapdraft.helper.netlink")
+    netlink.socket.socket = Faulty
+    netlink.fcntl.ioctl = ioctl
     status = helper.main(["tapdraft-helper", *sys.argv[4:]])
     os._exit(status if count >= NUMBER else 77)
 
