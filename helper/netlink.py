@@ -259,6 +259,8 @@ class Kernel:
 
         Else packets of an earlier guest's connections, forwarded ports too, reach the new one.
         """
+        if read_sysctl("netfilter/nf_conntrack_count") == "0":
+            return  # to be told that there is none, the kernel walks its whole table for 10 ms
         spans = sorted((int(network[0]), int(network[-1])) for network in networks)
         try:
             found = self._connections(GET_CONNECTION, DUMP)
