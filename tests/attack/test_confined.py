@@ -13,7 +13,7 @@ from hostile import ATTEMPTS
 from labnet import Lab
 from labsite import Site
 
-PREFIX = "/opt/planted"
+PREFIX = "/usr/planted"
 PLANTED = f"{PREFIX}/lib/tapdraft/tapdraft/helper"
 HELPER = f"{PREFIX}/libexec/tapdraft/tapdraft-helper"
 # Behind the policy's decision, where the capability is raised for the first time.
@@ -32,7 +32,7 @@ def planted(installed_site: Site) -> Site:
             "install-helper",
             f"PREFIX={PREFIX}",
             "SYSCONFDIR=/etc",
-            "BUILD=/opt/planted-build",
+            "BUILD=/usr/planted-build",
             "PYTHON=/usr/bin/python3",
         ],
         limit=180,
