@@ -163,6 +163,7 @@ MAY_OPEN = re.compile(
     | /run/(systemd/)?userdb/? | /var/lib/(extrausers|sss/mc)(/.*)? | /usr/share/zoneinfo/UTC
     | /proc/self(/status)? | /proc/sys/net
     | /proc/sys/net/ipv[46]/(ip_forward|conf(/[^/]*/[a-z_0-9]*)?)
+    | /proc/sys/net/netfilter/nf_conntrack_count
     | /dev/net/tun | /dev/null
     """,
     re.VERBOSE,
