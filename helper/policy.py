@@ -11,7 +11,8 @@
     [user mallory]
     deny = yes
 
-All sections that name the caller or one of its groups count. One `deny` refuses; else one single
+Each line stands for itself: a section's title, a key with its value, or a comment that begins with
+#. All sections that name the caller or one of its groups count. One `deny` refuses; else one single
 section must permit the whole request.
 """
 
@@ -20,10 +21,8 @@ import os
 import pwd
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from configparser import ConfigParser
-from configparser import Error as ConfigError
 from ipaddress import IPv4Network
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from .caller import Caller
 from .errors import InTheWay
@@ -32,8 +31,6 @@ from .state import State
 
 PATH = "/etc/tapdraft/policy.conf"
 LARGEST = 65536  # bytes
-T = TypeVar("T")
-KEYS = ("subnets", "taps", "modes", "forwards", "uplinks", "host", "deny")
 
 
 class Section(NamedTuple):
@@ -47,7 +44,7 @@ class Section(NamedTuple):
     modes: tuple[str, ...] = ()
     forwards: tuple[tuple[str, int, int], ...] = ()  # protocol, lowest and highest port
     uplinks: tuple[str, ...] = ()  # interface names, or "*"
-    host_open: bool = False
+    host: bool = False  # may guests reach it?
 
     def names(self, uid: int, gids: Iterable[int]) -> bool:
         """Does this section name the caller? InTheWay where a denied name cannot be looked up."""
@@ -70,20 +67,19 @@ class Section(NamedTuple):
         """
         if request.verb == "down":
             return ""  # only ever of one's own taps
-        addresses = {request.network, IPv4Network(request.guest)}
-        for address in sorted(addresses):
-            if not any(address.subnet_of(subnet) for subnet in self.subnets):
-                return f"{address} is in none of its subnets"
+        for network in request.networks:
+            if not any(network.subnet_of(subnet) for subnet in self.subnets):
+                return f"{network} is in none of its subnets"
         if request.mode not in self.modes:
             return f"mode {request.mode} is not among its modes"
-        if request.host_open and not self.host_open:
+        if request.host_open and not self.host:
             return "host=open is not permitted"
         for forward in request.forwards:
-            if not any(p == forward.protocol and low <= forward.port <= high
-                       for p, low, high in self.forwards):
+            spans = (span[1:] for span in self.forwards if span[0] == forward.protocol)
+            if not any(low <= forward.port <= high for low, high in spans):
                 return f"forward={forward.word()} is not among its forwards"
         for uplink in uplinks:
-            if "*" not in self.uplinks and uplink not in self.uplinks:
+            if not {"*", uplink} & set(self.uplinks):
                 return f"uplink={uplink} is not among its uplinks"
         return f"its {self.taps} taps are used up" if taps > self.taps else ""
 
@@ -114,7 +110,8 @@ def decisions(
         yield from ((request, held) for request in requests)
         return
     mine = [section for section in sections if section.names(caller.uid, caller.gids)]
-    taps = {tap.link.name for tap in state.of(caller.uid)} if state else set()
+    mine.sort(key=lambda section: not section.deny)  # one deny is enough, wherever it stands
+    taps = set(state.of(caller.uid)) if state else set()
     for request in requests:
         uplinks: Iterable[str] = request.uplinks
         if state and request.verb == "up":
@@ -126,13 +123,12 @@ def decisions(
 def _decide(
     mine: list[Section], request: Request, uplinks: Iterable[str], taps: int
 ) -> Decision:
-    for section in mine:
-        if section.deny:
-            return Decision(False, f"{PATH}:{section.line}: [{section.title}] denies everything")
     objections = []
     for section in mine:
-        objection = section.objection(request, uplinks, taps)
         where = f"{PATH}:{section.line}: [{section.title}]"
+        if section.deny:
+            return Decision(False, f"{where} denies everything")
+        objection = section.objection(request, uplinks, taps)
         if not objection:
             return Decision(True, f"{where} permits it")
         objections.append(f"{where} does not: {objection}")
@@ -142,25 +138,81 @@ def _decide(
 def load(path: str = PATH) -> list[Section]:
     """The sections of the policy file, or InTheWay: a doubtful policy permits nothing."""
     try:
-        text = _read(path)
+        lines = _read(path).split("\n")
     except OSError as error:
         raise InTheWay(f"{path}: {error.strerror}", "an administrator has to write it") from None
-    lines = text.split("\n")
-    if not all(character.isprintable() or character in "\n\t" for character in text):
-        raise InTheWay(f"{path}: it has control characters")
-    parser = ConfigParser(
-        delimiters=("=",), comment_prefixes=("#",), default_section="\0", interpolation=None,
-        empty_lines_in_values=False,
-    )  # fmt: skip
-    try:
-        parser.read_string(text, source=path)
-    except ConfigError as error:
-        raise InTheWay(" ".join(str(error).split())) from None
-    titles = {line.strip(): number for number, line in enumerate(lines, 1)}
-    return [
-        _section(title, titles.get(f"[{title}]", 0), dict(parser[title]))
-        for title in parser.sections()
-    ]
+    found: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            _read_line(line.strip(" \t"), number, found)
+        except ValueError as error:
+            raise _broken(number, str(error)) from None
+    return [Section(title, **values) for title, values in found.items()]
+
+
+def _read_line(line: str, number: int, found: dict[str, dict[str, Any]]) -> None:
+    """Take a line to the sections that were found before it. ValueError if it is not right."""
+    if not line.replace("\t", " ").isprintable():
+        raise ValueError("it has a control character")
+    if line.startswith("[") and line.endswith("]"):
+        kind, _, name = line[1:-1].partition(" ")
+        if kind not in ("user", "group") or not name or name != name.strip():
+            raise ValueError(f"{line} is neither [user NAME] nor [group NAME]")
+        if line[1:-1] in found:
+            raise ValueError(f"{line} is there twice")
+        found[line[1:-1]] = {"line": number}
+    elif line and not line.startswith("#"):
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if not equals or not found:
+            raise ValueError(f"{line!r} is neither a section nor KEY = VALUE in one")
+        title = list(found)[-1]
+        if key in found[title]:
+            raise ValueError(f"[{title}] has {key!r} twice")
+        found[title][key] = _value(key, value)
+
+
+def _value(key: str, value: str) -> object:
+    words = tuple(word.strip() for word in value.split(",") if word.strip())
+    match key:
+        case "deny":
+            return _one_of(value, "no", "yes") == "yes"
+        case "host":
+            return _one_of(value, "closed", "open") == "open"
+        case "taps":
+            return _count(value)
+        case "subnets":
+            return tuple(map(IPv4Network, words))
+        case "modes":
+            return tuple(_one_of(word, *MODES) for word in words)
+        case "forwards":
+            return tuple(map(_ports, words))
+        case "uplinks":
+            for word in words:
+                if len(word) > LONGEST_INTERFACE or set(word) & set(" \t=[]:/"):
+                    raise ValueError(f"{word!r} is no interface's name")
+            return words
+    raise ValueError(f"there is no key {key!r}")
+
+
+def _one_of(word: str, *words: str) -> str:
+    if word not in words:
+        raise ValueError(f"{word!r} is none of {', '.join(words)}")
+    return word
+
+
+def _count(word: str) -> int:
+    if not (word.isascii() and word.isdigit() and len(word) <= 5):
+        raise ValueError(f"{word!r} is not a plain number")
+    return int(word)
+
+
+def _ports(word: str) -> tuple[str, int, int]:
+    protocol, _, ports = word.partition(":")
+    low, _, high = ports.partition("-")
+    span = (_count(low), _count(high or low))
+    if protocol not in PROTOCOLS or not 1 <= span[0] <= span[1] <= 65535:
+        raise ValueError(f"{word!r} is no range of ports such as tcp:1024-65535")
+    return protocol, *span
 
 
 def _read(path: str) -> str:
@@ -187,67 +239,9 @@ def _check_root_only(
     if not is_kind(status.st_mode):
         raise InTheWay(f"{path}: it is not {kind}")
     if status.st_uid != 0 or status.st_mode & 0o022:
-        raise InTheWay(
-            f"{path}: others than root can change it", f"chown root {path}; chmod go-w {path}"
-        )
+        hint = f"chown root {path}; chmod go-w {path}"
+        raise InTheWay(f"{path}: others than root can change it", hint)
 
 
 def _broken(line: int, what: str) -> InTheWay:
     return InTheWay(f"{PATH}:{line}: {what}", "an administrator has to mend the policy")
-
-
-def _section(title: str, line: int, values: dict[str, str]) -> Section:
-    kind, _, name = title.partition(" ")
-    if not line:  # configparser takes [user mallory] deny = yes, and forgets the end of it
-        raise _broken(line, f"[{title}] has more on its line")
-    if kind not in ("user", "group") or not name or name != name.strip():
-        raise _broken(line, f"[{title}] is neither [user NAME] nor [group NAME]")
-    unknown = sorted(set(values) - set(KEYS))
-    if unknown:
-        raise _broken(line, f"[{title}] has an unknown key {unknown[0]!r}")
-    try:
-        return Section(
-            title, line,
-            _one_of(values.get("deny", "no"), {"yes": True, "no": False}),
-            tuple(IPv4Network(word) for word in _words(values, "subnets")),
-            _count(values.get("taps", "0")),
-            tuple(_one_of(word, dict(zip(MODES, MODES, strict=True)))
-                  for word in _words(values, "modes")),
-            tuple(_ports(word) for word in _words(values, "forwards")),
-            tuple(_uplink(word) for word in _words(values, "uplinks")),
-            _one_of(values.get("host", "closed"), {"open": True, "closed": False}),
-        )  # fmt: skip
-    except ValueError as error:
-        raise _broken(line, f"[{title}]: {error}") from None
-
-
-def _words(values: dict[str, str], key: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in values.get(key, "").split(",") if word.strip())
-
-
-def _one_of(word: str, meanings: dict[str, T]) -> T:
-    if word not in meanings:
-        raise ValueError(f"{word!r} is none of {', '.join(meanings)}")
-    return meanings[word]
-
-
-def _uplink(word: str) -> str:
-    # An indented line belongs to the one before: a `deny = yes` would go unnoticed in a name.
-    if len(word) > LONGEST_INTERFACE or set(word) & set(" \t\n=[]:/"):
-        raise ValueError(f"{word!r} is no interface's name")
-    return word
-
-
-def _count(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and len(word) <= 5):
-        raise ValueError(f"{word!r} is not a plain number")
-    return int(word)
-
-
-def _ports(word: str) -> tuple[str, int, int]:
-    protocol, _, ports = word.partition(":")
-    low, _, high = ports.partition("-")
-    span = (_count(low), _count(high or low))
-    if protocol not in PROTOCOLS or not 1 <= span[0] <= span[1] <= 65535:
-        raise ValueError(f"{word!r} is no range of ports such as tcp:1024-65535")
-    return protocol, *span
