@@ -72,6 +72,12 @@ LINKING = -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed
 
 all: $(BUILD)/tapdraft-helper $(BUILD)/staged
 
+# The messages that load the firewall, so that the helper has only to send them.
+$(BUILD)/ruleset.bin: helper/ruleset.nft packaging/compile_ruleset.py Makefile
+	@mkdir -p $(BUILD)
+	$(PYTHON) -I packaging/compile_ruleset.py $< > $@.new
+	@mv $@.new $@
+
 $(BUILD)/tapdraft-helper: helper/launcher.c $(BUILD)/paths.h Makefile
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(HARDENING) $(INCLUDES) $< -o $@ $(LDFLAGS) $(LINKING) $(LIBRARIES)
 
@@ -88,8 +94,9 @@ $(BUILD)/paths.h: FORCE
 
 # Compiled here and not by Python when it runs: the helper writes no bytecode, and the hash of the
 # source instead of its time keeps the files the same from one build to the next.
-$(BUILD)/staged: $(HELPER_FILES) $(CLI_FILES) Makefile FORCE
+$(BUILD)/staged: $(BUILD)/ruleset.bin $(HELPER_FILES) $(CLI_FILES) Makefile FORCE
 	@rm -rf $(STAGE)
+	@$(INSTALL) -D -m 644 $< $(STAGE)$(HELPERDIR)/tapdraft/helper/ruleset.bin
 	@for file in $(HELPER_FILES); do \
 		$(INSTALL) -D -m 644 $$file $(STAGE)$(HELPERDIR)/tapdraft/$$file || exit 1; done
 	@for file in $(CLI_FILES); do \

@@ -12,8 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-from ..helper.plan import GROUP, GROUPS
-from ..helper.ruleset import TABLE
+from ..helper.plan import GROUP, GROUPS, TABLE
 from . import requests, shell
 from .finding import Finding, Place, error, warning
 

@@ -106,10 +106,10 @@ def addresses(place: Place) -> Iterator[Finding]:
         # Its own tap may be there already: up says the same of any other difference.
         if request.tap in state.taps:
             continue
-        there = state.collision(request)
-        if there:
+        clash = state.collision([request])
+        if clash:
             yield error(
-                "subnet", f"guest {guest.name}: {request.network} overlaps with {there}",
+                "subnet", f"guest {clash}",
                 f'[network] subnet = "{_free(place)}"   (in the description)',
             )  # fmt: skip
 
@@ -143,6 +143,6 @@ def _free(place: Place) -> str:
     for third in range(7, 255):
         network = IPv4Network(f"192.168.{third}.0/24")
         asked = Request("up", name="any", host=str(network[1]), prefix=24, guest=str(network[2]))
-        if not state.collision(asked):
+        if not state.collision([asked]):
             return str(network)
     return "10.77.0.0/16"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..helper.errors import HelperError
 from ..helper.netlink import Kernel
 from ..helper.plan import GROUP, LEAVES, MASQUERADED, REACHES_HOST
-from ..helper.state import State, Tap, guest_of, port_of, read
+from ..helper.state import State, Tap, read
 from .errors import IN_THE_WAY, TapdraftError
 
 _HEADINGS = ("TAP", "GUEST", "USER", "HOST'S ADDRESS", "GUEST'S", "MODE", "HOST", "FORWARDS")
@@ -76,12 +76,9 @@ def _row(state: State, tap: Tap, complete: bool) -> Row:
     bits = link.group - GROUP
     mode = "isolated" if not bits & LEAVES else "nat" if bits & MASQUERADED else "routed"
     forwards = []
-    for element in state.forwards:
-        if element.comment == link.name:
-            protocol, port = port_of(element)
-            address, guest_port = guest_of(element)
-            forwards.append(f"{protocol}:{port}:{guest_port}")
-            guest = guest or address
+    for forward in state.forwards_of(link.name):
+        forwards.append(f"{forward.protocol}:{forward.port}:{forward.guest_port}")
+        guest = guest or forward.guest
     return Row(
         link.name, tap.guest, _user(tap.uid), tap.uid, host, guest, mode,
         "open" if bits & REACHES_HOST else "closed", link.mtu, link.up,

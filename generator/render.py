@@ -11,8 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..helper import __version__
-from ..helper.plan import GROUP, GROUPS, Uplink, plan_down, plan_last, plan_up
-from ..helper.ruleset import COMMENT
+from ..helper.plan import COMMENT, GROUP, GROUPS, Uplink, plan_down, plan_last, plan_up
 from . import addressing, disks, firmware, qemu, requests, shell, steps
 from .description import Description, Guest
 from .dhcp.resolvers import FILES as RESOLVERS

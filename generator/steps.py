@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
-from ..helper.commands import Command, commands, why
+from ..helper.commands import Command, commands, undo, why
 from ..helper.plan import (
     AddUplink, CreateTap, EnableForwarding, EnsureRuleset, ForwardPort, Operation, Plan,
-    RestoreForwarding, undo,
 )  # fmt: skip
 from .shell import join, marked
 
@@ -33,7 +32,7 @@ def steps(plan: Plan) -> tuple[Step, ...]:
 
 
 def _step(operation: Operation) -> Step:
-    back = _undo(operation)  # one without fields is an empty tuple, so compare with None
+    back = undo(operation)  # one without fields is an empty tuple, so compare with None
     return Step(
         why(operation),
         tuple(_line(command) for command in commands(operation)),
@@ -43,20 +42,10 @@ def _step(operation: Operation) -> Step:
     )
 
 
-def _undo(operation: Operation) -> Operation | None:
-    """As undo(), also where a variable holds what was there before."""
-    if isinstance(operation, EnableForwarding) and operation.was:
-        return RestoreForwarding(operation.interface, operation.was)
-    return undo(operation)
-
-
 def _line(command: Command) -> Line:
-    test = join(marked(command.unless or command.when))
-    return Line(
-        join(marked(command.argv)),
-        command.stdin,
-        f"! {test}" if command.unless else test,
-    )
+    tests = [join(marked(command.when))] if command.when else []
+    tests += [f"! {join(marked(command.unless))}"] if command.unless else []
+    return Line(join(marked(command.argv)), command.stdin, " && ".join(tests))
 
 
 def _label(operation: Operation) -> str:

@@ -1,6 +1,7 @@
 """The privileged side of tapdraft: taps and NAT, and nothing else.
 
-Read it in this order: request, plan, ruleset, policy, apply, netlink, caps, __main__.
+Read it in this order: request, plan, ruleset.nft, policy, caps, __main__, state, apply, netlink,
+firewall, host. Neither preview nor commands is ever imported while there is a capability.
 Nothing in here imports from the generator.
 """
 

@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from . import __version__, caps, policy
-from .apply import Work, is_up, prepare_down, prepare_up
+from .apply import Work
 from .caller import Caller, this_caller
 from .errors import BadRequest, HelperError, InTheWay, Refused
 from .netlink import Kernel
@@ -135,11 +135,9 @@ def _apply(requests: list[Request], options: Options, caller: Caller) -> int:
         with caps.raised():
             state = read(kernel, networks=requests[0].verb == "up")
         _decide(sections, requests, caller, state)
-        work = Work(kernel, state, options.virtio_header)
-        if requests[0].verb == "up":
-            said = _up(requests, options.socket, caller, work)
-        else:
-            said = _down(requests, caller, work)
+        work = Work(kernel, state, caller.uid, options.virtio_header)
+        up = requests[0].verb == "up"
+        said = _up(requests, options.socket, work) if up else _down(requests, work)
     except (HelperError, OSError) as error:
         for request in requests:
             caller.log("result=failed", request.line(), str(error))
@@ -166,11 +164,11 @@ def _decide(
             caller.log("decision=allow", request.line(), decision.reason)
 
 
-def _up(requests: list[Request], channel: int | None, caller: Caller, work: Work) -> list[str]:
-    plan = prepare_up(work.state, requests, caller.uid)
-    there = [is_up(work.state, request, caller.uid) for request in requests]
+def _up(requests: list[Request], channel: int | None, work: Work) -> list[str]:
+    plan = work.plan_up(requests)
+    before = ["" if request in work.wanted else " already" for request in requests]
     if channel is not None:
-        if there[0]:
+        if not work.wanted:
             raise InTheWay(f"{requests[0].tap} is there already", "take it down first")
         plan = tuple(operation for operation in plan if not isinstance(operation, PersistTap))
     if len(requests) > 64:  # each tap is an open descriptor until all of them are kept
@@ -183,10 +181,9 @@ def _up(requests: list[Request], channel: int | None, caller: Caller, work: Work
             try:
                 _send(channel, work.descriptors[requests[0].tap])
             except OSError as error:
-                work.undo(plan)
+                work.undo()
                 raise HelperError(f"the tap could not be handed over: {error}") from None
-    before = ["already" if is_there else "" for is_there in there]
-    return [f"{r.tap} is up {word}".rstrip() for r, word in zip(requests, before, strict=True)]
+    return [f"{request.tap} is up{word}" for request, word in zip(requests, before, strict=True)]
 
 
 def _send(channel: int, tap: int) -> None:
@@ -199,12 +196,12 @@ def _send(channel: int, tap: int) -> None:
     qemu.sendmsg([b"\0"], [rights], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
-def _down(requests: list[Request], caller: Caller, work: Work) -> list[str]:
-    mine = [tap.link.name for tap in work.state.of(caller.uid)]
+def _down(requests: list[Request], work: Work) -> list[str]:
+    mine = work.state.of(work.uid)
     # Somebody else's tap and none at all are answered alike.
     named = [request.tap for request in requests] if requests[0].name else mine
     with caps.raised():
-        errors = work.take_down(prepare_down(work.state, [tap for tap in named if tap in mine]))
+        errors = work.take_down(work.plan_down([tap for tap in named if tap in mine]))
     if errors:
         raise HelperError("; ".join(errors), "what could be taken down is down; try again")
     if not requests[0].name:

@@ -4,10 +4,11 @@ The generator's scripts and the helper's --dry-run are written with it. It never
 capability is held: see preview.py.
 """
 
+import os
 from typing import NamedTuple
 
 from . import plan as p
-from .ruleset import FORWARDS, TABLE, UPLINKS, ruleset_text
+from .plan import FORWARDS, OPENED, TABLE, UPLINKS
 
 
 class Command(NamedTuple):
@@ -15,8 +16,8 @@ class Command(NamedTuple):
 
     argv: tuple[str, ...]
     stdin: str = ""
-    unless: tuple[str, ...] = ()  # a test: where it succeeds, there is nothing to do
     when: tuple[str, ...] = ()  # a test: where it fails, there is nothing to do
+    unless: tuple[str, ...] = ()  # a test: where it succeeds, there is nothing to do
 
 
 # How each operation of an `up` is undone.
@@ -51,11 +52,14 @@ def commands(operation: p.Operation) -> tuple[Command, ...]:
         case p.AddAddress(tap, address, prefix):
             return _one("ip", "address", "add", f"{address}/{prefix}", "dev", tap)
         case p.EnsureRuleset():
-            return (Command(("nft", "-f", "-"), stdin=ruleset_text(), unless=_TABLE_IS_THERE),)
+            return (Command(("nft", "-f", "-"), stdin=ruleset(), unless=_TABLE_IS_THERE),)
         case p.AddUplink(uplink):
             element = f'{{ "{uplink.name}" comment "{operation.comment}" }}'
             there = ("nft", "get", "element", *TABLE, UPLINKS, f'{{ "{uplink.name}" }}')
-            return (Command(("nft", "add", "element", *TABLE, UPLINKS, element), unless=there),)
+            add = Command(("nft", "add", "element", *TABLE, UPLINKS, element), unless=there)
+            # Opened first: where the uplink is there, it is not for this tap to open.
+            was = ("test", uplink.was, "=", "0")
+            return (*(c._replace(unless=there) for c in _opened("add", uplink, was)), add)
         case p.EnableForwarding(interface):
             return _one(*_SYSCTL, f"net/ipv4/conf/{interface}/forwarding=1")
         case p.ForwardPort(tap, protocol, port, guest, guest_port):
@@ -80,10 +84,40 @@ def commands(operation: p.Operation) -> tuple[Command, ...]:
             alone = ("grep", "-qx", "0", "/proc/sys/net/ipv4/ip_forward")
             value = f"net/ipv4/conf/{interface}/forwarding={was}"
             return (Command(("sysctl", "-q", "-e", "-w", value), when=alone),)  # -e: it may be gone
-        case p.RemoveUplink(name):
-            return _one("nft", "delete", "element", *TABLE, UPLINKS, f'{{ "{name}" }}')
+        case p.RemoveUplink(uplink):
+            there = ("nft", "get", "element", *TABLE, OPENED, f'{{ "{uplink.name}" }}')
+            delete = _one("nft", "delete", "element", *TABLE, UPLINKS, f'{{ "{uplink.name}" }}')
+            return (*_opened("delete", uplink, there), *delete)
         case p.RemoveRuleset():
             return (Command(("nft", "delete", "table", *TABLE), when=_TABLE_IS_THERE),)
+
+
+def ruleset() -> str:
+    """The whole table as `nft -f` reads it, each rule below its reason."""
+    with open(os.path.join(os.path.dirname(__file__), "ruleset.nft"), encoding="ascii") as file:
+        return file.read()
+
+
+def undo(operation: p.Operation) -> p.Operation | None:
+    """What undoes an operation of a failed `up`; None where that goes with the tap."""
+    match operation:
+        case p.CreateTap(tap):
+            return p.DeleteTap(tap)
+        case p.EnsureRuleset():
+            return p.RemoveRuleset()
+        case p.AddUplink(uplink):
+            return p.RemoveUplink(uplink)
+        case p.EnableForwarding(interface, was) if was:
+            return p.RestoreForwarding(interface, was)
+        case p.ForwardPort(_, protocol, port):
+            return p.RemoveForward(protocol, port)
+    return None
+
+
+def _opened(verb: str, uplink: p.Uplink, test: tuple[str, ...]) -> tuple[Command, ...]:
+    """Where forwarding was on already, nothing was opened. In a script a variable has it."""
+    argv = ("nft", verb, "element", *TABLE, OPENED, f'{{ "{uplink.name}" }}')
+    return {"0": (Command(argv),), "1": ()}.get(uplink.was, (Command(argv, when=test),))
 
 
 def _one(*argv: str) -> tuple[Command, ...]:

@@ -12,6 +12,11 @@ from typing import NamedTuple
 
 from .request import Request
 
+# The nftables table, as ruleset.nft makes it, and its sets.
+TABLE = ("inet", "tapdraft")
+UPLINKS, OPENED, FORWARDS = "uplinks", "opened", "forwards"
+# The mark by which the table is known as ours; the number goes up when the rules change.
+COMMENT = "tapdraft 1: removed with the last tap"
 # Device groups 29696 (0x7400) to 29703 are tapdraft's; the three low bits say what a tap may do.
 GROUP, GROUPS = 0x7400, 8
 LEAVES, MASQUERADED, REACHES_HOST = 1, 2, 4
@@ -73,7 +78,7 @@ class EnsureRuleset(NamedTuple):
 
 
 class AddUplink(NamedTuple):
-    """Let guests out through this interface, and note what it was like before."""
+    """Let guests, and nobody else, out through this interface; note what it was like before."""
 
     uplink: Uplink
 
@@ -142,7 +147,7 @@ class RestoreForwarding(NamedTuple):
 class RemoveUplink(NamedTuple):
     """Close this way out again."""
 
-    name: str
+    uplink: Uplink
 
 
 class RemoveRuleset(NamedTuple):
@@ -155,22 +160,6 @@ Operation = (
     | RestoreForwarding | RemoveUplink | RemoveRuleset
 )  # fmt: skip
 Plan = tuple[Operation, ...]
-
-
-def undo(operation: Operation) -> Operation | None:
-    """What undoes an operation of a failed `up`; None where that goes with the tap."""
-    match operation:
-        case CreateTap():
-            return DeleteTap(operation.tap)
-        case EnsureRuleset():
-            return RemoveRuleset()
-        case AddUplink():
-            return RemoveUplink(operation.uplink.name)
-        case EnableForwarding(was="0" | "1"):
-            return RestoreForwarding(operation.interface, operation.was)
-        case ForwardPort():
-            return RemoveForward(operation.protocol, operation.port)
-    return None
 
 
 def group_of(request: Request) -> int:

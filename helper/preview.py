@@ -31,8 +31,7 @@ def dry_run(requests: Iterable[Request], caller: Caller) -> int:
 def _plan(request: Request, caller: Caller, state: State) -> Plan:
     if request.verb == "up":
         return plan_up(request, str(caller.uid), state.complete(request))
-    mine = [tap.link.name for tap in state.of(caller.uid)]
-    taps = [request.tap] if request.name else mine
+    taps = [request.tap] if request.name else state.of(caller.uid)
     # Which ports are forwarded is for CAP_NET_ADMIN to read: they are left out here.
     down = tuple(operation for tap in taps for operation in plan_down(tap, ()))
     return down if set(state.taps) - set(taps) else down + plan_last(())

@@ -73,6 +73,12 @@ class Request(NamedTuple):
         return IPv4Interface(f"{self.host}/{self.prefix}").network
 
     @property
+    def networks(self) -> tuple[IPv4Network, ...]:
+        """All that becomes the guest's: the tap's network, and its address where outside of it."""
+        there = (self.network, IPv4Network(self.guest))
+        return there if self.routed_to else there[:1]
+
+    @property
     def routed_to(self) -> str:
         """The guest's address where the host's prefix does not cover it, else ''."""
         return "" if IPv4Address(self.guest) in self.network else self.guest

@@ -1,18 +1,28 @@
-"""The firewall: ruleset.nft beside this file, as text for nft and compiled for the kernel.
+#!/usr/bin/python3
+"""Compile the firewall: ruleset.nft, as nft reads it, to the netlink messages that load it.
 
-A rule is made of terms from the closed list below, each with the netlink expressions that it
-stands for; anything else in the file is an error. A test loads both forms into a kernel and
-compares them. Numbers are those of linux/netfilter/nf_tables.h.
+    compile_ruleset.py helper/ruleset.nft > ruleset.bin
+
+A part of the build, as the compiler of the launcher is: the helper only sends what is ready. A rule
+is made of terms from the closed list below, each with the expressions that it stands for; anything
+else in the file is an error. A test loads both forms into a kernel and compares them. Numbers are
+those of linux/netfilter/nf_tables.h, in the byte order of the machine that builds.
 """
 
-import os
+import re
 import struct
-from typing import NamedTuple
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
-TABLE = ("inet", "tapdraft")
-UPLINKS, FORWARDS = "uplinks", "forwards"
-# The mark by which the table is known as ours; the number goes up when the rules change.
-COMMENT = "tapdraft 1: removed with the last tap"
+REQUEST, EXCL, CREATE, APPEND = 1, 0x200, 0x400, 0x800
+NFTABLES, INET = 10 << 8, 1
+NEWTABLE, NEWCHAIN, NEWRULE, NEWSET = 0, 3, 6, 9
+# nft's own numbers of types, and their sizes: each of a concatenation takes six bits, and a
+# multiple of four bytes.
+TYPES = {"ifname": (41, 16), "inet_proto": (12, 4), "inet_service": (13, 4), "ipv4_addr": (7, 4)}
+HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "postrouting": 4}
+PRIORITIES = {"raw": -300, "dstnat": -100, "filter": 0, "srcnat": 100, "300": 300}
 
 _REGISTER, _SECOND = 1, 9  # NFT_REG_1, and the second field of a concatenation that begins in it
 _EQUAL, _UNEQUAL = 0, 1
@@ -33,11 +43,6 @@ def number(kind: int, value: int) -> bytes:
 
 def text(kind: int, value: str) -> bytes:
     return attribute(kind, value.encode("ascii") + b"\0")
-
-
-def comment(value: str) -> bytes:
-    """User data as nft writes a comment: type 0, the length, the text with its NUL."""
-    return bytes((0, len(value) + 1)) + value.encode("ascii") + b"\0"
 
 
 def _expression(name: str, *attributes: bytes) -> bytes:
@@ -83,8 +88,8 @@ def _group(key: int, mask: int, value: int, operator: int = _EQUAL) -> bytes:
     return _load("meta", key) + _mask(_host(mask)) + _compare(_host(value), operator)
 
 
-def _uplink(key: int) -> bytes:
-    return _load("meta", key) + _expression("lookup", text(1, UPLINKS), number(2, _REGISTER))
+def _name_in(key: int, name: str) -> bytes:
+    return _load("meta", key) + _expression("lookup", text(1, name), number(2, _REGISTER))
 
 
 def _udp(source: int, destination: int) -> bytes:
@@ -128,6 +133,7 @@ TERMS = {
     "drop": _verdict(0),
     "jump leaving": _verdict(-3, text(2, "leaving")),
     "jump entering": _verdict(-3, text(2, "entering")),
+    "jump passing": _verdict(-3, text(2, "passing")),
     "jump hiding": _verdict(-3, text(2, "hiding")),
     "counter": _expression("counter", attribute(1, bytes(8)), attribute(2, bytes(8))),
     "iifgroup 29696/29": _group(_IIFGROUP, 0xFFFFFFF8, 0x7400),
@@ -137,8 +143,9 @@ TERMS = {
     "iifgroup & 0xfffffffa == 0x7402": _group(_IIFGROUP, 0xFFFFFFFA, 0x7402),
     "oifgroup 29696/29": _group(_OIFGROUP, 0xFFFFFFF8, 0x7400),
     "oifgroup & 0x3 == 0x1": _group(_OIFGROUP, 3, 1),
-    "iifname @uplinks": _uplink(_IIFNAME),
-    "oifname @uplinks": _uplink(_OIFNAME),
+    "iifname @uplinks": _name_in(_IIFNAME, "uplinks"),
+    "oifname @uplinks": _name_in(_OIFNAME, "uplinks"),
+    "iifname @opened": _name_in(_IIFNAME, "opened"),
     "meta nfproto ipv6": _load("meta", 15) + _compare(b"\x0a"),
     "udp sport 68 udp dport 67": _udp(68, 67),
     "udp sport 68 udp dport 10067": _udp(68, 10067),
@@ -157,7 +164,7 @@ TERMS = {
     "fib daddr type local": _fib(2, 3, 2),
     "dnat ip to meta l4proto . th dport map @forwards": _L4
     + _payload(2, 2, 2, _SECOND)
-    + _expression("lookup", text(1, FORWARDS), number(2, _REGISTER), number(3, _REGISTER))
+    + _expression("lookup", text(1, "forwards"), number(2, _REGISTER), number(3, _REGISTER))
     + _expression(
         "nat", number(1, 1), number(2, 2), *(number(kind, _REGISTER) for kind in (3, 4)),
         *(number(kind, _SECOND) for kind in (5, 6)), number(7, 3),
@@ -166,39 +173,65 @@ TERMS = {
     "meta l4proto udp masquerade to :1024-65535": _masquerade(17),
     "masquerade": _expression("masq"),
 }  # fmt: skip
-_HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "postrouting": 4}
-_PRIORITIES = {"raw": -300, "dstnat": -100, "filter": 0, "srcnat": 100, "300": 300}
 
 
-class Chain(NamedTuple):
-    """A chain: `hook` is its type, hook number and priority, None for one that is jumped to."""
-
-    name: str
-    hook: tuple[str, int, int] | None
-    rules: tuple[bytes, ...]  # each the expressions of one rule
-
-
-def ruleset_text() -> str:
-    """The whole table as `nft -f` reads it, each rule below its reason."""
-    with open(os.path.join(os.path.dirname(__file__), "ruleset.nft"), encoding="ascii") as file:
-        return file.read()
-
-
-def chains() -> list[Chain]:
-    """The chains of ruleset.nft, compiled. KeyError where a term is not in TERMS."""
-    found: list[Chain] = []
-    for line in ruleset_text().partition("\tchain ")[2].split("\tchain "):
-        name, _, body = line.partition(" {\n")
-        rules = [rule.strip() for rule in body.splitlines()]
-        rules = [rule for rule in rules if rule and rule[0] not in "#}"]
-        hook = _hook(rules.pop(0).split()) if rules[0].startswith("type ") else None
-        found.append(Chain(name, hook, tuple(map(_compile, rules))))
-    return found
+def messages(source: str) -> Iterator[bytes]:
+    """The messages of one transaction without what begins and ends it. KeyError for a term that is
+    not in TERMS."""
+    name = re.findall(r"^table inet (\w+) {$", source, re.M)[0]
+    table = text(1, name)
+    remark = re.findall(r'^\tcomment "(.*)"$', source, re.M)[0].encode("ascii") + b"\0"
+    # User data as nft writes a comment: type 0, the length, the text with its NUL.
+    said = attribute(6, bytes((0, len(remark))) + remark)
+    yield _message(NEWTABLE, CREATE | EXCL, table + said)
+    sets = re.findall(r"^\t(?:set|map) (\w+) {\n\t\ttype (.*)\n", source, re.M)
+    for order, (name, types) in enumerate(sets, 1):
+        yield _message(NEWSET, CREATE, table + text(2, name) + _types(types) + number(10, order))
+    chains = [_chain(words) for words in source.split("\tchain ")[1:]]
+    for name, hook, _ in chains:
+        yield _message(NEWCHAIN, CREATE, table + text(3, name) + hook)
+    for name, _, rules in chains:
+        for rule in rules:
+            yield _message(NEWRULE, CREATE | APPEND, table + text(2, name) + nest(4, rule))
 
 
-def _hook(words: list[str]) -> tuple[str, int, int]:
+def _message(kind: int, flags: int, body: bytes) -> bytes:
+    head = struct.pack("=IHHII", 20 + len(body), NFTABLES | kind, REQUEST | flags, 0, 0)
+    return head + struct.pack("=Bxxx", INET) + body
+
+
+def _types(words: str) -> bytes:
+    key, colon, value = words.partition(" : ")
+    kind, size = _type(key)
+    # The last attribute tells nft the byte order of the key.
+    order = attribute(13, b"\0\4\1\0\0\0") if not colon else b""
+    described = number(3, 8 if colon else 0) + number(4, kind) + number(5, size)  # 8: NFT_SET_MAP
+    if colon:
+        kind, size = _type(value)
+        described += number(6, kind) + number(7, size)
+    return described + order
+
+
+def _type(words: str) -> tuple[int, int]:
+    kind = size = 0
+    for word in words.split(" . "):
+        kind, size = kind << 6 | TYPES[word][0], size + TYPES[word][1]
+    return kind, size
+
+
+def _chain(source: str) -> tuple[str, bytes, list[bytes]]:
+    """Name, hook if it has one, and the expressions of each rule."""
+    name, _, body = source.partition(" {\n")
+    rules = [line.strip() for line in body.splitlines()]
+    rules = [line for line in rules if line and line[0] not in "#}"]
+    hook = _hook(rules.pop(0).split()) if rules[0].startswith("type ") else b""
+    return name, hook, [_compile(rule) for rule in rules]
+
+
+def _hook(words: list[str]) -> bytes:
     # type KIND hook HOOK priority PRIORITY; policy accept;
-    return words[1], _HOOKS[words[3]], _PRIORITIES[words[5].rstrip(";")]
+    place = number(1, HOOKS[words[3]]) + number(2, PRIORITIES[words[5].rstrip(";")])
+    return nest(4, place) + number(5, 1) + text(7, words[1])
 
 
 def _compile(rule: str) -> bytes:
@@ -209,3 +242,7 @@ def _compile(rule: str) -> bytes:
         expressions += TERMS[" ".join(words[:size])]
         words = words[size:]
     return expressions
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(b"".join(messages(Path(sys.argv[1]).read_text("ascii"))))

@@ -5,8 +5,9 @@ import inspect
 from typing import get_args
 
 import pytest
-from tapdraft.helper import apply, commands, plan
-from tapdraft.helper.plan import Uplink, group_of, plan_down, plan_last, plan_up, undo
+from tapdraft.helper import apply, commands, firewall, plan
+from tapdraft.helper.commands import undo
+from tapdraft.helper.plan import Uplink, group_of, plan_down, plan_last, plan_up
 from tapdraft.helper.request import parse
 
 OPERATIONS = get_args(plan.Operation)
@@ -81,10 +82,12 @@ def _cases(function: object) -> set[str]:
 
 
 def _carried_out() -> set[str]:
-    # What is done for many taps together is a step of its own; the last message has no case.
-    steps = ast.walk(ast.parse(inspect.cleandoc("\n" + inspect.getsource(apply.Work._steps))))
-    together = {node.attr for node in steps if isinstance(node, ast.Attribute)}
-    return together | _cases(apply.Work._do) | _cases(apply._messages) | {"RemoveRuleset"}
+    # The last message has no case.
+    return _cases(apply.Work._do) | _cases(firewall.messages) | {"RemoveRuleset"}
+
+
+def test_operations_of_many_taps_are_carried_out_in_an_order_that_names_them_all() -> None:
+    assert set(apply._ORDER) == set(OPERATIONS)
 
 
 def test_equal_fields_do_not_make_two_operations_one() -> None:

@@ -385,6 +385,54 @@ def test_the_outside_can_begin_only_with_a_routed_guest(target: Lab, mode: str, 
     take_down(target)
 
 
+INNER = "192.0.2.77"  # behind the second interface of the host
+
+
+def neighbours(lab: Lab, verb: str) -> None:
+    """The outside sends to the inner net by way of the host, which knows a machine there."""
+    lab.run(["ip", "route", verb, INNER, "via", HOST], netns="outside").check()
+    lladdr = ["lladdr", "02:00:00:00:00:77"] if verb == "add" else []
+    lab.run(["ip", "neigh", verb, INNER, *lladdr, "dev", "eth1"]).check()
+
+
+@pytest.mark.parametrize("since", ["never", "before", "meanwhile"])
+def test_the_host_does_not_become_a_router_for_its_neighbours(target: Lab, since: str) -> None:
+    """Forwarding is on for the uplink, but for guests only, unless it was on before."""
+    if since == "before":
+        target.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]).check()
+    assert_up(target.helper(*UP, "uplink=eth0", "forward=udp:5353:53"))
+    if since == "meanwhile":
+        target.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]).check()
+    inner = watch(target, "eth1", "host")
+    neighbours(target, "add")
+    say(target, INNER, ATTACK, netns="outside")
+    say(target, INNER, ATTACK, netns="outside", port=5353)
+    say(target, "192.0.2.1")
+    inner.expect(DONE.decode(), 20)
+    assert (ATTACK.decode() in inner.console) == (since == "before")
+    inner.stop()
+    neighbours(target, "del")
+    take_down(target)
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=0"]).check()
+
+
+def test_what_others_forward_meanwhile_still_gets_in(target: Lab) -> None:
+    """As when a container's port is published while a guest is up."""
+    assert_up(target.helper(*UP, "uplink=eth0"))
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]).check()
+    published = f"type nat hook prerouting priority dstnat; udp dport 7000 dnat to {INNER}:9;"
+    target.run(["nft", f"table ip others {{ chain published {{ {published} }}; }}"]).check()
+    inner = watch(target, "eth1", "host")
+    neighbours(target, "add")
+    say(target, HOST, DONE, netns="outside", port=7000)
+    inner.expect(DONE.decode(), 20)
+    inner.stop()
+    neighbours(target, "del")
+    target.run(["nft", "delete", "table", "ip", "others"]).check()
+    take_down(target)
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=0"]).check()
+
+
 @pytest.mark.parametrize("mode", ["nat", "isolated"])
 @pytest.mark.parametrize("began", ["outside", "guest"])
 def test_a_connection_is_not_inherited_from_the_guest_that_had_the_address(

@@ -70,7 +70,8 @@ def test_one_tap(lab: Lab) -> None:
 
 def test_a_thousand_taps(lab: Lab) -> None:
     """A thousand taps in one call."""
-    lab.site.policy(DEFAULT_POLICY.replace("= 16", "= 1000").replace("192.168.7.0/24", "10.0.0.0/8"))
+    policy = DEFAULT_POLICY.replace("= 16", "= 1000").replace("192.168.7.0/24", "10.0.0.0/8")
+    lab.site.policy(policy)
     lines = "".join(
         f"up g{n} 10.1.{n // 64}.{n % 64 * 4 + 1}/30 10.1.{n // 64}.{n % 64 * 4 + 2}\n"
         for n in range(1000)
@@ -92,5 +93,6 @@ def test_modules(lab: Lab) -> None:
     program = MODULES.replace("json_paths", json.dumps(paths))
     count, *names = lab.run(["/usr/bin/python3", "-I", "-S", "-c", program]).check().stdout.split()
     large = [name for name in names if name.split(".")[0] in FORBIDDEN]
-    print(f"\n\nmodules imported by the helper: {count}, of {', '.join(FORBIDDEN)}: {large or 'none'}")
+    unwanted = f"of {', '.join(FORBIDDEN)}: {large or 'none'}"
+    print(f"\n\nmodules imported by the helper: {count}, {unwanted}")
     assert not large

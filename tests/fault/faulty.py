@@ -62,7 +62,7 @@ def main() -> None:
     helper = importlib.import_module("tapdraft.helper.__main__")
     netlink = importlib.import_module("tapdraft.helper.netlink")
     netlink.socket.socket = Faulty
-    netlink.fcntl.ioctl = ioctl
+    fcntl.ioctl = ioctl
     status = helper.main(["tapdraft-helper", *sys.argv[4:]])
     os._exit(status if count >= NUMBER else 77)
 

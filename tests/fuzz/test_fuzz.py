@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import targets
-from tapdraft.helper.ruleset import COMMENT, attribute, comment
+from tapdraft.helper.firewall import comment
+from tapdraft.helper.netlink import attribute
+from tapdraft.helper.plan import COMMENT
 
 # The same examples each time: what chance finds is for the long runs of fuzz.py.
 STEADY = settings(

@@ -1,0 +1,166 @@
+"""The kernel's netfilter: tapdraft's nftables table, and connection tracking.
+
+The table is ruleset.nft, which the build turned into the messages of ruleset.bin; what is added to
+and read from it here are the elements of its sets. Numbers are those of linux/netfilter/nf_tables.h
+and nfnetlink_conntrack.h.
+"""
+
+import errno
+import os
+import socket
+import struct
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from ipaddress import IPv4Network
+
+from .errors import HelperError
+from .netlink import (
+    ACK, CREATE, DUMP, EXCL, PROTOCOLS, Kernel, attribute, attribute_list, attributes,
+)  # fmt: skip
+from .plan import (
+    FORWARDS, OPENED, TABLE, UPLINKS, AddUplink, EnsureRuleset, ForwardPort, Operation,
+    RemoveForward, RemoveUplink, Uplink,
+)  # fmt: skip
+
+NFTABLES = 10 << 8
+GETTABLE, DELTABLE, NEWELEMENT, GETELEMENT, DELELEMENT = 1, 2, 12, 13, 14
+GET_CONNECTION, DELETE_CONNECTION = 1 << 8 | 1, 1 << 8 | 2
+
+Message = tuple[int, int, bytes]  # for Kernel.commit(): kind, flags, attributes
+
+
+def nest(kind: int, *parts: bytes) -> bytes:
+    return attribute(kind | 0x8000, b"".join(parts))  # NLA_F_NESTED
+
+
+def text(kind: int, value: str) -> bytes:
+    return attribute(kind, value.encode("ascii") + b"\0")
+
+
+def comment(value: str) -> bytes:
+    """User data as nft writes a comment: type 0, the length, the text with its NUL."""
+    return bytes((0, len(value) + 1)) + value.encode("ascii") + b"\0"
+
+
+# What is there
+
+
+def table_comment(kernel: Kernel) -> str | None:
+    """The comment of the table with our name; None where there is no such table."""
+    try:
+        (answer,) = kernel.netfilter(NFTABLES | GETTABLE, 0, text(1, TABLE[1]))
+    except FileNotFoundError:
+        return None
+    return _comment(attributes(answer).get(6, b""))
+
+
+def uplinks(kernel: Kernel) -> Iterator[Uplink]:
+    """The uplinks of our table. What to restore is "" where the note of it is damaged."""
+    for key, _, remark in _elements(kernel, UPLINKS):
+        was = remark.removeprefix("forwarding was ")
+        yield Uplink(key.rstrip(b"\0").decode("ascii", "replace"), was if was in ("0", "1") else "")
+
+
+def forwards(kernel: Kernel) -> Iterator[ForwardPort]:
+    """The port forwards of our table."""
+    names = {number: name for name, number in PROTOCOLS.items()}
+    for key, value, tap in _elements(kernel, FORWARDS):
+        try:
+            protocol, port = struct.unpack_from(">BxxxH", key)
+            guest, guest_port = struct.unpack_from(">4sH", value)
+            yield ForwardPort(tap, names[protocol], port, socket.inet_ntoa(guest), guest_port)
+        except (KeyError, struct.error):
+            raise HelperError("the table's port forwards cannot be read") from None
+
+
+def _elements(kernel: Kernel, name: str) -> Iterator[tuple[bytes, bytes, str]]:
+    """Key, value and comment of the elements of a set or map."""
+    wanted = text(1, TABLE[1]) + text(2, name)
+    for answer in kernel.netfilter(NFTABLES | GETELEMENT, DUMP, wanted):
+        for _, item in attribute_list(attributes(answer).get(3, b"")):
+            fields = attributes(item)
+            key, value = (attributes(fields.get(kind, b"")).get(1, b"") for kind in (1, 2))
+            yield key, value, _comment(fields.get(6, b""))
+
+
+def _comment(userdata: bytes) -> str:
+    if len(userdata) < 3 or userdata[0] != 0:
+        return ""
+    return userdata[2 : 1 + userdata[1]].decode("ascii", "replace")
+
+
+# Messages for Kernel.commit()
+
+
+def _ruleset() -> Iterator[Message]:
+    """The whole table, without elements."""
+    with open(os.path.join(os.path.dirname(__file__), "ruleset.bin"), "rb") as file:
+        data = file.read()
+    while data:
+        length, kind, flags = struct.unpack_from("=IHH", data)
+        yield kind, flags, data[20:length]
+        data = data[length:]
+
+
+def messages(operation: Operation) -> Iterable[Message]:
+    """What carries out an operation on the table."""
+    match operation:
+        case EnsureRuleset():
+            return _ruleset()
+        case AddUplink(uplink):
+            return _uplink(NEWELEMENT, uplink, operation.comment)
+        case RemoveUplink(uplink):
+            return _uplink(DELELEMENT, uplink, "")
+        case ForwardPort(tap, protocol, port, guest, guest_port):
+            value = struct.pack(">4sHxx", socket.inet_aton(guest), guest_port)
+            return [_element(NEWELEMENT, FORWARDS, _forward(protocol, port), value, tap)]
+        case RemoveForward(protocol, port):
+            return [_element(DELELEMENT, FORWARDS, _forward(protocol, port))]
+    return [(NFTABLES | DELTABLE, 0, text(1, TABLE[1]))]
+
+
+def _uplink(kind: int, uplink: Uplink, remark: str) -> list[Message]:
+    key = uplink.name.encode("ascii").ljust(16, b"\0")
+    opened = [_element(kind, OPENED, key)] if uplink.was == "0" else []
+    return [_element(kind, UPLINKS, key, remark=remark), *opened]
+
+
+def _forward(protocol: str, port: int) -> bytes:
+    return struct.pack(">BxxxHxx", PROTOCOLS[protocol], port)
+
+
+def _element(kind: int, name: str, key: bytes, value: bytes = b"", remark: str = "") -> Message:
+    """An element to add, which fails with EEXIST where the key is there, or to delete."""
+    parts = [nest(1, attribute(1, key))]
+    parts += [nest(2, attribute(1, value))] if value else []
+    parts += [attribute(6, comment(remark))] if remark else []
+    flags = CREATE | EXCL if kind == NEWELEMENT else 0
+    body = text(1, TABLE[1]) + text(2, name) + nest(3, nest(1, *parts))
+    return NFTABLES | kind, flags, body
+
+
+def forget_connections(kernel: Kernel, networks: Iterable[IPv4Network]) -> None:
+    """End what connection tracking knows of these networks, as they begin to be somebody's.
+
+    Else packets of an earlier guest's connections, forwarded ports too, reach the new one.
+    """
+    spans = sorted((int(network[0]), int(network[-1])) for network in networks)
+    try:
+        found = kernel.netfilter(GET_CONNECTION, DUMP, b"", socket.AF_INET)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+            return  # this kernel keeps connections to itself, or has none
+        raise
+    for connection in found:
+        there = attributes(connection)
+        ends = (attributes(attributes(there.get(way, b"")).get(1, b"")) for way in (1, 2))
+        ours = (int.from_bytes(address, "big") for end in ends for address in end.values())
+        # The last span that begins before an address is the only one that can hold it.
+        last = ((address, bisect_right(spans, (address, 1 << 32))) for address in ours)
+        if any(place and address <= spans[place - 1][1] for address, place in last):
+            # The tuple of the connection's first packet, its number, its zone.
+            which = ((0x8001, 1), (12, 12), (18, 18))
+            named = (attribute(mark, there[kind]) for mark, kind in which if kind in there)
+            with suppress(FileNotFoundError):  # it ended meanwhile
+                kernel.netfilter(DELETE_CONNECTION, ACK, b"".join(named), socket.AF_INET)
