@@ -29,8 +29,14 @@ def tell(packet: bytes) -> None:
         return
     message = datagram[8:]
     codes = options(message[240:])
-    print(codes[53][0], socket.inet_ntoa(packet[16:20]), message[4:8].hex(),
-          socket.inet_ntoa(message[12:16]), *codes, flush=True)
+    print(
+        codes[53][0],
+        socket.inet_ntoa(packet[16:20]),
+        message[4:8].hex(),
+        socket.inet_ntoa(message[12:16]),
+        *codes,
+        flush=True,
+    )
 
 
 def main(interface: str) -> None:
