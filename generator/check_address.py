@@ -2,10 +2,11 @@
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 from . import shell
-from .finding import Finding, Place, error
+from .finding import Finding, Place, error, warning
+
+_DHCP = 'addressing = "dhcp"   (in the description)'
 
 
 def responder(place: Place) -> Iterator[Finding]:
@@ -19,23 +20,13 @@ def responder(place: Place) -> Iterator[Finding]:
 
 
 def listener(place: Place) -> Iterator[Finding]:
-    """What a kernel was built with is in the file beside it that distributions put there."""
+    """What the guest's files told when the description was read. Files that are not there are
+    another check's."""
     for guest in place.tapped:
-        if guest.addressing != "kernel" or guest.initrd:
+        if guest.addressing != "kernel" or guest.reader.reads:
             continue
-        config = _config(place.folder / guest.kernel)
-        if config and "CONFIG_IP_PNP=y" not in config.splitlines():
-            yield error(
-                "addressing", f"guest {guest.name}: {guest.kernel} was built without "
-                "CONFIG_IP_PNP, and there is no initrd: nothing reads ip=",
-                'addressing = "dhcp"   (in the description)',
-            )  # fmt: skip
-
-
-def _config(kernel: Path) -> str:
-    """Of vmlinuz-6.1.0-1: config-6.1.0-1. Empty if it is not there."""
-    _, dash, version = kernel.name.partition("-")
-    try:
-        return (kernel.parent / f"config-{version}").read_text("utf-8") if dash else ""
-    except (OSError, UnicodeDecodeError):
-        return ""
+        what = f"guest {guest.name}: {guest.reader.why}"
+        if guest.reader.reads is False:
+            yield error("addressing", what, _DHCP)
+        elif (place.folder / (guest.initrd or guest.kernel)).is_file():
+            yield warning("addressing", what, f"{_DHCP} if it gets no address")

@@ -190,14 +190,14 @@ def _write(arguments: Arguments, described: Any, guests: Any, folder: Path) -> l
 
 
 def _up(arguments: Arguments) -> int:
-    guests = description.load(arguments["FILE"]).chosen(arguments["GUEST"])
+    guests = description.load(arguments["FILE"], look=False).chosen(arguments["GUEST"])
     return ask.ask(requests.up(guest).line() for guest in guests if guest.has_tap)
 
 
 def _down(arguments: Arguments) -> int:
     if arguments["--all"]:
         return ask.ask(["down --all"])
-    guests = description.load(arguments["FILE"]).chosen(arguments["GUEST"])
+    guests = description.load(arguments["FILE"], look=False).chosen(arguments["GUEST"])
     return ask.ask(requests.down(guest).line() for guest in guests)
 
 

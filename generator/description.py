@@ -15,6 +15,7 @@ from ..helper.request import MODES, Forward
 from ..helper.request import parse as parse_request
 from . import addressing, firmware, hardware, layout, values
 from .addressing import auto
+from .addressing.reader import NOBODY, Reader
 from .allot import Addresses, Allotment
 from .disks import Disk, disk
 from .errors import BadDescription, Problem, TapdraftError
@@ -95,7 +96,8 @@ class Guest(Hardware):
     gateway: str  # the host's address on the tap
     prefix: int  # of the gateway: 30 unless the description says otherwise
     addressing: str  # one of addressing.METHODS
-    addressing_why: str = "the description says so"
+    addressing_why: str
+    reader: Reader = NOBODY  # of ip=, for addressing "kernel"
     user_data: str = ""  # of cloud-init
     ssh_keys: tuple[str, ...] = ()
     mac: str
@@ -135,10 +137,11 @@ class Description:
         return tuple(guest for guest in self.guests if not names or guest.name in names)
 
 
-def load(file: str, change: Change = dict) -> Description:
+def load(file: str, change: Change = dict, *, look: bool = True) -> Description:
     """Read a description; raises TapdraftError, and BadDescription for what is in it.
 
-    `change` is given the guests' tables as they were read, and gives those that count.
+    `change` is given the guests' tables as they were read, and gives those that count. `look` at
+    the guests' kernels and initramfs, which the addressing of a guest may depend on, nothing else.
     """
     try:
         with Path(file).open("rb") as stream:
@@ -148,11 +151,16 @@ def load(file: str, change: Change = dict) -> Description:
         raise TapdraftError(f"{file} cannot be read: {reason}", "name a TOML file", 2) from None
     if len(content) > LARGEST:
         raise TapdraftError(f"{file} is larger than {LARGEST >> 20} MiB", "", 2)
-    return parse(content, file, change)
+    return parse(content, file, change, Path(file).parent if look else None)
 
 
-def parse(content: bytes, file: str = "description", change: Change = dict) -> Description:
-    """The description that these bytes are; `file` is its name in error messages."""
+def parse(
+    content: bytes, file: str = "description", change: Change = dict, folder: Path | None = None
+) -> Description:
+    """The description that these bytes are; `file` is its name in error messages.
+
+    The guests' files are looked at if they are named relative to a `folder`.
+    """
     try:
         source = content.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -160,7 +168,7 @@ def parse(content: bytes, file: str = "description", change: Change = dict) -> D
         raise BadDescription(
             file, "", [Problem(line, 1, 1, "this is not UTF-8", "save the file as UTF-8")]
         ) from None
-    reading = Reading(file, source)
+    reading = Reading(file, source, folder)
     top = reading.tables(("network", "guest"))
     network = Network(**reading.table(("network",), top.get("network", {}), NETWORK_KEYS))
     guests = _guests(reading, change(top.get("guest", {})), network)
@@ -185,7 +193,8 @@ def _guests(reading: Reading, tables: dict[str, Any], network: Network) -> list[
     for name, keys in read.items():
         address = allotment.take(name)
         if address is not None:
-            guests.append(_guest(name, keys, network, address))
+            told = auto.told(keys, reading.folder)._asdict()
+            guests.append(_guest(name, keys | told, network, address))
             _judge(reading, guests[-1])
     reading.together(guests)
     return guests
@@ -206,11 +215,6 @@ def _guest(name: str, keys: dict[str, Any], network: Network, addresses: Address
     given.setdefault("mode", network.mode)
     given.setdefault("memory", MACHINES[given.get("machine", "x86_64")].memory)
     given.setdefault("mac", mac(name, addresses.guest, network.layout))
-    if given.get("network", "tap") != "tap":
-        given.setdefault("addressing", "none")
-        given["addressing_why"] = "it has no tap of tapdraft's"
-    elif given.get("addressing", addressing.AUTO) == addressing.AUTO:
-        given["addressing"], given["addressing_why"] = auto.choose(keys)
     return Guest(**given)
 
 

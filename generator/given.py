@@ -96,7 +96,7 @@ def _apply(table: Table, options: Mapping[str, Any]) -> Table:
 
 def tapped(file: str, name: str) -> description.Guest:
     """The guest of this name; TapdraftError if it has no tap to be reached on."""
-    (guest,) = description.load(file).chosen([name])
+    (guest,) = description.load(file, look=False).chosen([name])
     return need_tap(guest)
 
 

@@ -8,7 +8,7 @@ none    nothing
 
 import hashlib
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..helper.request import Forward
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KINDS = ("tap", "user", "bridge", "none")
 FURTHER = ("user", "bridge")  # beside the first: there is one tap for a guest
+_USER = IPv4Address("10.0.2.0")  # qemu's own network, where nobody says otherwise
 
 _WHY_TAP = {
     "run": "Its network: the tap is there already, so qemu runs no script.",
@@ -59,6 +60,18 @@ def mac(guest: str, address: str, layout: str, index: int = 0) -> str:
     else:
         first, packed = (0x52, 0x54), hashlib.sha256(f"{guest} {index}".encode()).digest()[:4]
     return ":".join(f"{byte:02x}" for byte in (*first, *packed))
+
+
+def user_net(guest: "Guest", number: int) -> IPv4Network:
+    """qemu's own network of the interface `number`: each has another, or the guest could not tell
+    through which of them an answer goes."""
+    kinds = (guest.network, *(one.network for one in guest.interfaces))
+    return IPv4Network((int(_USER) + 256 * kinds[:number].count("user"), 24))
+
+
+def user_address(net: IPv4Network) -> str:
+    """Where the forwarded ports of such a network lead, and what its own DHCP gives."""
+    return str(net[15])
 
 
 def objection(guest: "Guest") -> tuple[str, str, str]:
@@ -102,7 +115,7 @@ def further(guest: "Guest") -> Group:
 
 def _further(guest: "Guest") -> Iterator[Option]:
     for number, one in enumerate(guest.interfaces, 1):
-        link = _bridge(one.bridge, number) if one.bridge else _user(one.forwards, "", number)
+        link = _bridge(one.bridge, number) if one.bridge else _user(guest, one.forwards, "", number)
         address = one.mac or mac(guest.name, "", "", number)
         nic = one.nic or MACHINES[guest.machine].nic
         yield Option("-netdev", link)
@@ -111,7 +124,7 @@ def _further(guest: "Guest") -> Iterator[Option]:
 
 def _netdev(guest: "Guest", attach: str) -> str:
     if guest.network == "user":
-        return _user(guest.forwards, guest.tftp, 0)
+        return _user(guest, guest.forwards, guest.tftp, 0)
     if guest.network == "bridge":
         return _bridge(guest.bridge, 0)
     tap = requests.up(guest).tap
@@ -126,8 +139,10 @@ def _netdev(guest: "Guest", attach: str) -> str:
     }[attach]
 
 
-def _user(forwards: tuple[Forward, ...], tftp: str, number: int) -> str:
+def _user(guest: "Guest", forwards: tuple[Forward, ...], tftp: str, number: int) -> str:
+    net = user_net(guest, number)
     words = [f"user,id=net{number}"]
+    words += [f"net={net}"] if net.network_address != _USER else []
     # Of the loopback only: to the outside the ports would be open without any policy's say.
     words += [f"hostfwd={f.protocol}:127.0.0.1:{f.port}-:{f.guest_port}" for f in forwards]
     words += [f"tftp={doubled(tftp)}"] if tftp else []

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from .errors import BadDescription, Problem
@@ -20,9 +21,10 @@ _WHERE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)")
 class Reading:
     """One description being read: problems are collected, and raised by `finish()`."""
 
-    def __init__(self, file: str, source: str) -> None:
+    def __init__(self, file: str, source: str, folder: FilePath | None = None) -> None:
         self.file = file
         self.source = source
+        self.folder = folder  # of the guests' files, where they may be looked at
         self.problems: list[Problem] = []
         self.document, self.places = self._parsed()
 

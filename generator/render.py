@@ -89,7 +89,7 @@ def _context(
     command = _command(guest, attach)
     start = {
         "version": __version__, "path": shell.PATH, "helper": shell.HELPER, "guest": guest,
-        "dialect": dialect, "attach": attach, "command": command, **_qemu(guest),
+        "dialect": dialect, "attach": attach, "command": command, "added": added, **_qemu(guest),
         "needs_here": any("$here" in option.value for group in command
                           for option in group["options"] if isinstance(option.value, shell.Marked)),
     }  # fmt: skip
@@ -107,7 +107,6 @@ def _context(
         "plan": steps.steps(plan_up(request, UID, uplinks if named else UPLINKS)),
         "down": steps.steps(plan_down(request.tap, forwards)),
         "last": steps.steps(plan_last(UPLINKS)),
-        "added": added,
         "pid_file": addressing.dhcp.pid_file(guest), "resolvers": RESOLVERS,
         "uplinks_words": "as named" if request.uplinks else
             "each interface that carries a default route then",

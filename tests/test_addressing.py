@@ -14,7 +14,7 @@ from tapdraft.generator import addressing, check_address, cli, output, reach, sh
 from tapdraft.generator.addressing import cloud_init, credential, dhcp
 from tapdraft.generator.description import Guest, parse
 from tapdraft.generator.errors import BadDescription, TapdraftError
-from tapdraft.generator.finding import Finding, Place
+from tapdraft.generator.finding import Place
 from tapdraft.generator.machines import MACHINES
 from tapdraft.generator.options import doubled
 from tapdraft.generator.render import render
@@ -230,23 +230,6 @@ def test_ssh_is_the_users_own_with_the_guests_own_known_hosts(
     argv = ssh.argv(guest(DISK), "root", "/a %h/b", ["ls", "-l"])
     assert argv[-6:] == ["-l", "root", "--", "192.168.7.2", "ls", "-l"]
     assert 'UserKnownHostsFile="/a %%h/b"' in argv
-
-
-def test_check_finds_a_kernel_that_nobody_told_about_ip(tmp_path: Path) -> None:
-    keys = 'kernel = "vmlinuz-6.1"'
-    config = tmp_path / "config-6.1"
-
-    def look(keys: str) -> list[Finding]:
-        return list(check_address.listener(Place((guest(keys),), tmp_path)))
-
-    assert look(keys) == []
-    config.write_text("# CONFIG_IP_PNP is not set\n")
-    (found,) = look(keys)
-    assert "nothing reads ip=" in found.what
-    assert look(f'{keys}\ninitrd = "i"') == []
-    assert look(f'{keys}\naddressing = "dhcp"') == []
-    config.write_text("CONFIG_IP_PNP=y\n")
-    assert look(keys) == []
 
 
 def test_check_finds_that_the_scripts_would_not_find_what_answers(

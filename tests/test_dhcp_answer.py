@@ -51,12 +51,13 @@ STATES = {
     "selecting": packet(REQUEST, SERVER, WANT_ADDRESS),
     "rebooting": packet(REQUEST, WANT_ADDRESS),
     "renewing": packet(REQUEST, ciaddr=GUEST),
+    "rebinding": packet(REQUEST, ciaddr=GUEST),
 }
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_request_for_the_guests_address_is_acknowledged(state: str) -> None:
-    given = answer(LEASE, STATES[state])
+    given = answer(LEASE, STATES[state], broadcast=state != "renewing")
     ack = read(given.message)
     assert (ack.kind, ack.yiaddr, ack.options[54]) == (ACK, GUEST, ip(HOST))
     assert given.note == f"{GUEST} leased ({state})"
@@ -67,12 +68,13 @@ REFUSED = {
     "selecting": packet(REQUEST, SERVER, (50, ip(OTHER))),
     "rebooting": packet(REQUEST, (50, ip(OTHER))),
     "renewing": packet(REQUEST, ciaddr=OTHER),
+    "rebinding": packet(REQUEST, ciaddr=OTHER),
 }
 
 
 @pytest.mark.parametrize("state", REFUSED)
 def test_request_for_another_address_is_refused_to_all(state: str) -> None:
-    given = answer(LEASE, REFUSED[state])
+    given = answer(LEASE, REFUSED[state], broadcast=state != "renewing")
     nak = read(given.message)
     assert (nak.kind, nak.yiaddr, nak.ciaddr) == (NAK, NOWHERE, NOWHERE)
     assert nak.order == [53, 54, 56]

@@ -103,6 +103,14 @@ def test_a_guest_with_its_address_is_informed_and_renewed_at_it(wired: Wired) ->
     responder.expect(r"^dhcp: 192\.168\.7\.2 informed\n.*leased \(renewing\)$")
 
 
+def test_a_guest_that_asks_everybody_is_answered_at_its_address(wired: Wired) -> None:
+    responder = wired.respond()
+    configure(wired)
+    source, ack = ask(wired, packet(REQUEST, ciaddr=GUEST).hex())
+    assert (source, ack.kind, ack.yiaddr, ack.ciaddr) == (f"{HOST}:67", ACK, GUEST, GUEST)
+    responder.expect(r"leased \(rebinding\)$")
+
+
 def test_without_name_servers_of_its_own_the_guest_is_told_the_hosts(wired: Wired) -> None:
     wired.respond()
     assert ask(wired, packet(DISCOVER).hex())[1].options[6] == ip("198.51.100.1")

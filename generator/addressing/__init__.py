@@ -22,6 +22,7 @@ class Addition(NamedTuple):
     append: tuple[str, ...] = ()  # words for the kernel's command line
     options: tuple[tuple[str, str], ...] = ()  # for qemu; $here is the scripts' folder
     why: str = ""  # of the options
+    note: str = ""  # what is to be known of the method for this guest; goes on after its reason
     plain: tuple[str, ...] = ()  # lines: what an encoded option says, for whoever reads it
     files: Mapping[str, str] = _NOTHING  # beside the scripts: path and content
     beside: tuple[str, ...] = ()  # started beside qemu, as the user; ends with the tap

@@ -1,20 +1,44 @@
 """The method of a guest whose description names none.
 
-Decided by the description alone: the same one gives the same scripts on every machine, also where
-the guest's files are not.
+By the description, and where that leaves a kernel outside the image by what its files tell
+(evidence.py). Only where they show that nothing reads ip= is it another method than `kernel`:
+whoever renders where the files are not, or cannot be read, gets the same scripts but for the
+comment that says so.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from . import AUTO, evidence
+from .reader import NOBODY, Reader, start
 
 
 class Choice(NamedTuple):
-    method: str
-    why: str
+    """Fields of the description's Guest."""
+
+    addressing: str
+    addressing_why: str
+    reader: Reader = NOBODY  # of ip=
 
 
-def choose(keys: Mapping[str, Any]) -> Choice:
-    """The method for a guest with these keys of the description, and why."""
+def told(keys: Mapping[str, Any], folder: Path | None) -> Choice:
+    """How a guest with these keys of the description learns its address, and why.
+
+    Without a folder its files are not looked at.
+    """
+    method = keys.get("addressing", AUTO)
+    if keys.get("network", "tap") != "tap":
+        return Choice(keys.get("addressing", "none"), "it has no tap of tapdraft's")
+    if method == AUTO:
+        return _choose(keys, folder)
+    # What is named counts. How it is written may still depend on who reads it.
+    looks = method == "kernel" and keys.get("kernel")
+    reader = evidence.reader(start(keys), folder) if looks else NOBODY
+    return Choice(method, "the description says so", reader)
+
+
+def _choose(keys: Mapping[str, Any], folder: Path | None) -> Choice:
     own = [word for word in str(keys.get("append", "")).split() if word.startswith("ip=")]
     if own and own[-1] in ("ip=dhcp", "ip=on", "ip=any"):
         return Choice("dhcp", f"append asks for it: {own[-1]}")
@@ -24,5 +48,7 @@ def choose(keys: Mapping[str, Any]) -> Choice:
         return Choice("cloud-init", "the description has something for cloud-init")
     if not keys.get("kernel"):
         return Choice("dhcp", "the kernel is inside the image, where no command line reaches it")
-    reader = "its initramfs" if keys.get("initrd") else "the kernel itself (CONFIG_IP_PNP)"
-    return Choice("kernel", f"the kernel is outside the image; {reader} has to read ip=")
+    reader = evidence.reader(start(keys), folder)
+    if reader.reads is False:
+        return Choice("dhcp", reader.why)
+    return Choice("kernel", f"the kernel is outside the image; {reader.why}", reader)

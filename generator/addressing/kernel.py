@@ -3,14 +3,15 @@
 The kernel reads it itself if it was built with IP_PNP, else its initramfs may:
 https://docs.kernel.org/admin-guide/nfs/nfsroot.html
 
-Only the first interface is named: the kernel keeps the last ip= that it finds, and the networks of
-further interfaces have a DHCP of their own.
+There is one ip= for each card where what reads it is known to take several (evidence.py). The
+tap's is the last, which is the one that everything else keeps, the kernel and klibc among them.
 """
 
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import TYPE_CHECKING
 
 from .. import layout
+from ..network import user_address, user_net
 from . import Addition
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def adds(guest: "Guest") -> Addition:
-    return Addition(append=words(guest))
+    return Addition(append=words(guest), note=_unnamed(guest))
 
 
 def words(guest: "Guest") -> tuple[str, ...]:
@@ -30,7 +31,37 @@ def words(guest: "Guest") -> tuple[str, ...]:
     first, second = (*guest.dns, "", "")[:2]
     mask = str(network(guest).netmask)
     fields = (guest.address, "", guest.gateway, mask, guest.name, "eth0", "off", first, second)
-    return "ip=" + ":".join(fields).rstrip(":"), "net.ifnames=0"
+    further = _further(guest) if guest.reader.takes_each else ()
+    return (*further, "ip=" + ":".join(fields).rstrip(":"), "net.ifnames=0", *_dracut(guest))
+
+
+def _unnamed(guest: "Guest") -> str:
+    """The end of a sentence about the cards that get no ip=, if there are such."""
+    if not guest.interfaces or (guest.reader.takes_each and guest.layout != "runqemu"):
+        return ""
+    cards = " and ".join(f"eth{number}" for number in range(1, len(guest.interfaces) + 1))
+    return f"; only one ip= is sure to be read, so {cards} have to ask by DHCP"
+
+
+def _further(guest: "Guest") -> tuple[str, ...]:
+    """The cards beside the tap, without a way out: that is the tap's alone.
+
+    qemu's own network has a fixed address; a bridge's is for its DHCP to tell.
+    """
+    words = []
+    for number, one in enumerate(guest.interfaces, 1):
+        net = user_net(guest, number)
+        fixed = f"{user_address(net)}:::{net.netmask}::eth{number}:off"
+        words.append(f"ip=:::::eth{number}:dhcp" if one.bridge else f"ip={fixed}")
+    return tuple(words)
+
+
+def _dracut(guest: "Guest") -> tuple[str, ...]:
+    """It leaves the network alone where the root file system needs none, unless it is told; and
+    the first card that is named would be its main one: dracut.cmdline(7)."""
+    if not guest.reader.is_dracut:
+        return ()
+    return "rd.neednet=1", *(("bootdev=eth0",) if guest.interfaces else ())
 
 
 def objection(guest: "Guest") -> tuple[str, str]:

@@ -61,8 +61,8 @@ class Answer(NamedTuple):
     usual: bool = True
 
 
-def answer(lease: Lease, packet: bytes) -> Answer:
-    """What to say to this packet."""
+def answer(lease: Lease, packet: bytes, *, broadcast: bool = False) -> Answer:
+    """What to say to this packet. `broadcast`: it was sent to everybody, not to this server."""
     try:
         request = message.parse(packet)
     except Malformed as error:
@@ -75,6 +75,8 @@ def answer(lease: Lease, packet: bytes) -> Answer:
     server = request.address(message.SERVER)
     if server not in (None, lease.server):
         return _silence(f"a message for the server {server} is ignored")
+    if request.kind == message.REQUEST:
+        return _request(lease, request, broadcast)
     handler = _HANDLERS.get(request.kind)
     return handler(lease, request) if handler else _silence(f"type {request.kind} is ignored")
 
@@ -87,10 +89,11 @@ def _discover(lease: Lease, request: Request) -> Answer:
     return _give(lease, request, message.OFFER, f"{lease.address} offered")
 
 
-def _request(lease: Lease, request: Request) -> Answer:
+def _request(lease: Lease, request: Request, broadcast: bool) -> Answer:
     wanted = request.address(message.REQUESTED_ADDRESS)
     if request.client != NOBODY:
-        state, wanted = "renewing", request.client
+        # By the destination alone: RFC 2131, 4.3.2. Nothing else in the message differs.
+        state, wanted = "rebinding" if broadcast else "renewing", request.client
     elif message.SERVER in request.options:
         state = "selecting"
     else:
@@ -122,8 +125,8 @@ def _release(lease: Lease, request: Request) -> Answer:
 
 
 _HANDLERS = {
-    message.DISCOVER: _discover, message.REQUEST: _request, message.INFORM: _inform,
-    message.DECLINE: _decline, message.RELEASE: _release,
+    message.DISCOVER: _discover, message.INFORM: _inform, message.DECLINE: _decline,
+    message.RELEASE: _release,
 }  # fmt: skip
 
 

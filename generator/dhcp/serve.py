@@ -23,12 +23,14 @@ from fcntl import ioctl
 from ipaddress import IPv4Address
 
 from ..errors import IN_THE_WAY, TapdraftError
-from .answer import Lease, answer
+from .answer import BROADCAST, Lease, answer
 from .limited import Limited, Log
 from .message import LARGEST
 
 PORT, CLIENT_PORT = 10067, 68
-IP_PKTINFO = 8  # linux/in.h
+# linux/in.h; in_pktinfo: the interface, the address of ours, and the one in the packet's header
+IP_PKTINFO, PKTINFO = 8, struct.Struct("=I4s4s")
+PKTINFO_SPACE = socket.CMSG_SPACE(PKTINFO.size)
 RTMGRP_LINK = 1  # linux/rtnetlink.h
 SIOCGIFADDR = 0x8915  # linux/sockios.h
 
@@ -113,6 +115,7 @@ def _listen(lease: Lease, tap: str) -> socket.socket:
         _bind(server, tap)
         _check_address(server, lease, tap)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        server.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         server.setblocking(False)
     except BaseException:
         server.close()
@@ -149,15 +152,21 @@ def _check_address(server: socket.socket, lease: Lease, tap: str) -> None:
         raise TapdraftError(what, "set the tap up anew", IN_THE_WAY)
 
 
+def _destination(control: list[tuple[int, int, bytes]]) -> IPv4Address:
+    """Which address the packet was sent to."""
+    ((_, _, information),) = control
+    return IPv4Address(PKTINFO.unpack(information)[2])
+
+
 def _answer_one(server: socket.socket, lease: Lease, log: Limited, quiet: bool) -> None:
     try:
-        packet, (_, port) = server.recvfrom(LARGEST + 1)
+        packet, control, _, (_, port) = server.recvmsg(LARGEST + 1, PKTINFO_SPACE)
         if port != CLIENT_PORT:
             return log("a packet that is not from a client's port is ignored")
-        given = answer(lease, packet)
+        given = answer(lease, packet, broadcast=_destination(control) == BROADCAST)
         if given.message:
             # The address that the client is told to answer to, whatever others the tap has.
-            source = struct.pack("=I4s4x", 0, lease.server.packed)
+            source = PKTINFO.pack(0, lease.server.packed, b"")
             control = [(socket.IPPROTO_IP, IP_PKTINFO, source)]
             server.sendmsg([given.message], control, 0, (str(given.to), CLIENT_PORT))
     except BlockingIOError:  # its checksum was wrong

@@ -28,6 +28,14 @@ mount -t overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/etc.work overla
 hostname guest-before
 ip link set lo up
 """
+_LOST = f"""
+table netdev lab {{
+    chain lost {{
+        type filter hook ingress device td-web priority 0
+        ip daddr {HOST} udp dport 67 drop
+    }}
+}}
+"""
 
 
 class GuestSpace(Namespace):
@@ -101,6 +109,18 @@ class Wired:
         os.killpg(client.pid, signal.SIGKILL)
         client.wait()
         self.run(["ip", "address", "flush", "dev", "eth0"]).check()
+
+    def lose_unicast(self) -> None:
+        """Lose what the guest sends to its server's port alone, on the wire: it is not told so.
+        What it sends to everybody gets through."""
+        self.lab.run(["nft", "-f", "-"], input=_LOST).check()
+
+    def listen(self) -> Process:
+        """Each DHCP message on the guest's interface from now on, as labwire.py tells it."""
+        script = self.write("/run/labwire.py", (ROOT / "tests/lab/labwire.py").read_text())
+        process = self.start([PYTHON, script, "eth0"])
+        process.expect("^listening$", 20)
+        return process
 
     def address(self) -> str:
         """The guest's address with its prefix length, empty if it has none."""

@@ -4,6 +4,7 @@ ordinary user, that reach the outside by name and address."""
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import re
@@ -84,6 +85,98 @@ def test_run_answers_the_guests_dhcp_and_tells_when_it_is_there(lab: Lab) -> Non
     os.close(pidfd)
     assert list(lab.site.path("/run/user/61001").iterdir()) == []
     lab.assert_no_residue(before)
+
+
+def without_ip(lab: Lab, initrd: str, folder: Path) -> str:
+    """The test guest's initramfs with an init that reads no ip=."""
+    packed = lab.site.path(initrd).read_bytes()
+    subprocess.run(["cpio", "-id", "--quiet"], cwd=folder, input=gzip.decompress(packed),
+                   check=True)  # fmt: skip
+    init = folder / "init"
+    text = re.sub(r"ip=\* \| | \| ip=dhcp", "", init.read_text())
+    init.write_text(re.sub(r"^.*\bip=.*\n", "", text, flags=re.M))
+    names = subprocess.run(["find", "."], cwd=folder, capture_output=True, check=True).stdout
+    made = subprocess.run(["cpio", "-o", "--quiet", "-H", "newc"], cwd=folder, input=names,
+                          capture_output=True, check=True)  # fmt: skip
+    return lab.write(f"{HOME}/initrd", gzip.compress(made.stdout), owner="alice")
+
+
+def test_a_guest_that_reads_no_ip_is_seen_to_and_gets_its_address_by_dhcp(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """Its kernel is outside the image, and its description names no method."""
+    lab.serve()
+    files = lab.site.guest()
+    initrd = without_ip(lab, files.initrd, tmp_path)
+    text = (f'{NETWORK}[guest.web]\naccel = "tcg"\nkernel = "{files.kernel}"\n'
+            f'initrd = "{initrd}"\nappend = "quiet {ASKS}"\n')  # fmt: skip
+    lab.write(f"{HOME}/guests.toml", text, owner="alice")
+    before = lab.snapshot()
+    lab.run(["tapdraft", "render", "guests.toml"], user="alice", cwd=HOME).check()
+    why = ("nothing reads ip=: no script in its initramfs names ip= and the kernel has no driver "
+           "for the card before it")  # fmt: skip
+    qemu = lab.site.path(f"{HOME}/out/web/qemu").read_text().replace("\n# ", " ")
+    assert f"How it learns its address: dhcp, as {why}." in qemu
+    guest = lab.guest(["out/web/run"], cwd=HOME)
+    told_by_dhcp(guest)
+    guest.expect("guest: ready")
+    assert guest.poweroff() == 0
+    lab.assert_no_residue(before)
+    check = ["tapdraft", "check", "guests.toml"]
+    assert "ip=" not in lab.run(check, user="alice", cwd=HOME).stdout
+    lab.write(f"{HOME}/guests.toml", f'{text}addressing = "kernel"\n', owner="alice")
+    found = lab.run(check, user="alice", cwd=HOME).check(4).stdout
+    assert f"error: guest web: {why}\nhint: addressing = " in found
+
+
+def on_the_tap(guest: Guest) -> None:
+    guest.expect(r"guest: address 192\.168\.7\.2 netmask \S+ gateway 192\.168\.7\.1 on eth0")
+    guest.expect(r"guest: hostname web dns 198\.51\.100\.1")
+
+
+def test_a_guest_with_two_cards_gets_an_address_on_each_and_leaves_by_its_tap(lab: Lab) -> None:
+    lab.serve()
+    describe(lab, "tapdraft.http=80 tapdraft.get=http://web.example/",
+             interface='{ network = "user", forward = ["tcp:2280:80"] }')  # fmt: skip
+    before = lab.snapshot()
+    guest = lab.guest(["tapdraft", "run", "guests.toml"], cwd=HOME)
+    guest.expect(r"guest: address 10\.0\.2\.15 netmask 255\.255\.255\.0 gateway  on eth1", 120)
+    on_the_tap(guest)
+    # Through the tap: qemu's own network does not lead to that name server.
+    guest.expect("guest: get http://web.example/ ok: hello from outside")
+    guest.expect("guest: ready")
+    assert "hello from the guest web" in str(lab.get("http://127.0.0.1:2280/"))
+    assert lab.get("http://192.168.7.2/") is not None
+    assert guest.poweroff() == 0
+    lab.assert_no_residue(before)
+
+
+def test_a_further_card_on_a_bridge_is_told_by_the_dhcp_there(
+    lab: Lab, requires: Callable[..., None]
+) -> None:
+    """Root starts it: where nothing is setuid, nobody else may use qemu's bridge helper. The
+    bridge's DHCP offers a way out too, which must not become the guest's."""
+    requires("dnsmasq")
+    lab.serve()
+    lab.run(["ip", "link", "add", "br0", "type", "bridge"]).check()
+    lab.run(["ip", "address", "add", "10.9.0.1/24", "dev", "br0"]).check()
+    lab.run(["ip", "link", "set", "br0", "up"]).check()
+    lab.write("/etc/qemu/bridge.conf", "allow br0\n")
+    dhcp = lab.start(["dnsmasq", "--conf-file=/dev/null", "--keep-in-foreground", "--port=0",
+                      "--log-facility=-", "--interface=br0", "--bind-interfaces", "--leasefile-ro",
+                      "--dhcp-range=10.9.0.7,10.9.0.7"])  # fmt: skip
+    dhcp.expect("DHCP, sockets bound exclusively to interface br0")
+    describe(lab, "tapdraft.ping=10.9.0.1 tapdraft.get=http://web.example/",
+             interface='{ network = "bridge", bridge = "br0" }')  # fmt: skip
+    render = ["tapdraft", "render", "--dialect=nft", "guests.toml"]
+    lab.run(render, user="alice", cwd=HOME).check()
+    guest = lab.guest(["out/web/run", "root"], user="root", cwd=HOME)
+    guest.expect(r"guest: address 10\.9\.0\.7 netmask \S+ gateway 10\.9\.0\.1 on eth1", 120)
+    on_the_tap(guest)
+    guest.expect(r"guest: ping 10\.9\.0\.1 ok")
+    guest.expect("guest: get http://web.example/ ok: hello from outside")
+    guest.expect("guest: ready")
+    assert guest.poweroff() == 0
 
 
 def test_a_killed_run_leaves_no_responder_once_the_tap_is_down(lab: Lab) -> None:

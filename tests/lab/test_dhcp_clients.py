@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from labdhcp import GUEST, Wired
+from labdhcp import GUEST, HOST, Wired
 from labnet import Lab
+from labpackets import ACK, DISCOVER, REQUEST
 from labproc import Process
 
 TOLD = ("--dns=198.51.100.1", "--host-name=web", "--domain=lab.example", "--mtu=1400")
 # The shortest lease that all of them take as it is; they renew at half of it.
 SHORT = "--lease=6"
+# REQUESTs as labwire.py tells them: of who has an address to the server alone, of the same to
+# everybody, and of who has none.
+RENEWING = rf"^{REQUEST} {HOST} \w+ {GUEST} [\d ]+$"
+REBINDING = rf"^{REQUEST} 255\.255\.255\.255 (\w+) {GUEST} ([\d ]+)$"
+REBOOTING = rf"^{REQUEST} 255\.255\.255\.255 \w+ 0\.0\.0\.0 ([\d ]+)$"
+REQUESTED_ADDRESS, SERVER = "50", "54"
 UDHCPC_SCRIPT = """\
 #!/bin/busybox sh
 [ -z "$ip" ] || {
@@ -27,6 +35,14 @@ DHCPCD_CONFIG = """\
 option subnet_mask, classless_static_routes, routers, domain_name_servers, host_name, domain_name
 option interface_mtu
 require dhcp_server_identifier
+"""
+# By itself it asks again after ten seconds, which is longer than a short lease.
+DHCLIENT_IMPATIENT = """\
+include "/etc/dhcp/dhclient.conf";
+initial-interval 2;
+backoff-cutoff 2;
+supersede dhcp-renewal-time 1;
+supersede dhcp-rebinding-time 2;
 """
 NETWORK = """\
 [Match]
@@ -42,14 +58,17 @@ UseMTU=yes
 
 @dataclass(frozen=True)
 class Client:
-    """How a client is started, what it writes when it is done, how it is asked to renew, what it
-    remembers of what it was told, and how it comes back after a reboot."""
+    """How a client is started, what it writes when it is done and when everybody was asked and
+    somebody answered, what it remembers of what it was told, how it comes back after a reboot, how
+    it is asked to renew, and how it is started to ask everybody before a short lease is over."""
 
     start: Callable[[Wired], Process]
     done: str
+    rebound: str
     told: list[str]
     reboot: str
     renew: signal.Signals | None = None  # None: with the lease's own T1
+    impatient: Callable[[Wired], Process] | None = None  # None: as ever
 
 
 def _udhcpc(wired: Wired) -> Process:
@@ -60,9 +79,13 @@ def _udhcpc(wired: Wired) -> Process:
                         "-O", "mtu", "-O", "staticroutes"])
 
 
-def _dhclient(wired: Wired) -> Process:
-    return wired.start(["dhclient", "-d", "-v", "-4", "-pf", "/run/dhclient.pid",
+def _dhclient(wired: Wired, config: str = "/etc/dhcp/dhclient.conf") -> Process:
+    return wired.start(["dhclient", "-d", "-v", "-4", "-cf", config, "-pf", "/run/dhclient.pid",
                         "-lf", "/var/lib/dhclient.leases", "eth0"])
+
+
+def _dhclient_impatient(wired: Wired) -> Process:
+    return _dhclient(wired, wired.write("/run/dhclient.conf", DHCLIENT_IMPATIENT))
 
 
 def _dhcpcd(wired: Wired) -> Process:
@@ -78,15 +101,21 @@ def _networkd(wired: Wired) -> Process:
 
 
 CLIENTS = {
-    "udhcpc": Client(_udhcpc, "script: bound", ["cat", "/run/told"], "selecting",
-                     signal.SIGUSR1),
-    "dhclient": Client(_dhclient, "^bound to 192.168.7.2", ["cat", "/var/lib/dhclient.leases"],
-                       "rebooting"),
-    "dhcpcd": Client(_dhcpcd, "run-hooks (BOUND|REBOOT)$", ["dhcpcd", "-4", "-U", "eth0"],
-                     "rebooting"),
+    "udhcpc": Client(
+        _udhcpc, "script: bound", f"lease of {GUEST} obtained.*\nscript: renew$",
+        ["cat", "/run/told"], "selecting", signal.SIGUSR1),
+    "dhclient": Client(
+        _dhclient, f"^bound to {GUEST}", f"^DHCPACK.*\nbound to {GUEST}",
+        ["cat", "/var/lib/dhclient.leases"], "rebooting",
+        impatient=_dhclient_impatient),
+    "dhcpcd": Client(
+        _dhcpcd, "run-hooks (BOUND|REBOOT)$", r"leased [\s\S]*?run-hooks REBIND$",
+        ["dhcpcd", "-4", "-U", "eth0"], "rebooting"),
     # It asks anew when its interface has lost its address.
-    "systemd-networkd": Client(_networkd, "DHCPv4 address and routes set",
-                               ["sh", "-c", "cat /run/systemd/netif/leases/*"], "selecting"),
+    "systemd-networkd": Client(
+        _networkd, "DHCPv4 address and routes set",
+        r"REQUEST \(rebinding\)[\s\S]*?: ACK$[\s\S]*?DHCPv4 address and routes set",
+        ["sh", "-c", "cat /run/systemd/netif/leases/*"], "selecting"),
 }
 
 
@@ -135,6 +164,24 @@ def test_a_client_renews(client: Client, wired: Wired) -> None:
     assert wired.address() == f"{GUEST}/30"
 
 
+def test_a_client_that_nobody_answers_asks_everybody_and_keeps_its_address(
+        client: Client, wired: Wired) -> None:
+    responder = wired.respond("--lease=12")  # a second and a half is left when it asks everybody
+    wired.lose_unicast()
+    wire = wired.listen()
+    process = (client.impatient or client.start)(wired)
+    process.expect(client.done)
+    alone = wire.expect(RENEWING)
+    asked = wire.expect(REBINDING)
+    assert not {REQUESTED_ADDRESS, SERVER} & set(asked[2].split())
+    wire.expect(rf"^{ACK} {GUEST} {asked[1]} {GUEST} ")
+    process.expect(client.rebound)
+    assert responder.expect(r"leased \((?!selecting)(\w+)\)$")[1] == "rebinding"
+    assert wired.address() == f"{GUEST}/30"
+    began_anew = re.compile(f"^{DISCOVER} ", re.MULTILINE)
+    assert not began_anew.search(wire.console, alone.end())
+
+
 def test_a_client_comes_back_after_a_reboot(client: Client, wired: Wired) -> None:
     responder = wired.respond()
     first = client.start(wired)
@@ -142,10 +189,31 @@ def test_a_client_comes_back_after_a_reboot(client: Client, wired: Wired) -> Non
     responder.expect(r"leased \(selecting\)$")
     wired.lose_power(first)
     assert wired.address() == ""
+    wire = wired.listen()
     client.start(wired).expect(client.done)
     assert responder.expect(r"leased \((\w+)\)$")[1] == client.reboot
+    sent = set(wire.expect(REBOOTING)[1].split())
+    assert REQUESTED_ADDRESS in sent
+    assert (SERVER in sent) == (client.reboot == "selecting")
     assert wired.address() == f"{GUEST}/30"
     assert wired.reaches_outside()
+
+
+@pytest.mark.parametrize("client", ["dhcpcd", "systemd-networkd"], indirect=True)
+def test_a_client_whose_cable_was_out_asks_for_the_address_that_it_had(
+        client: Client, wired: Wired) -> None:
+    responder = wired.respond()
+    process = client.start(wired)
+    process.expect(client.done)
+    wired.run(["ip", "link", "set", "eth0", "carrier", "off"]).check()
+    process.expect("Lost carrier|carrier lost")
+    wire = wired.listen()
+    wired.run(["ip", "link", "set", "eth0", "carrier", "on"]).check()
+    sent = set(wire.expect(REBOOTING)[1].split())
+    assert (REQUESTED_ADDRESS in sent, SERVER in sent) == (True, False)
+    process.expect(client.done)
+    responder.expect(r"leased \(rebooting\)$")
+    assert wired.address() == f"{GUEST}/30"
 
 
 def test_a_client_finds_a_router_outside_its_network(client: Client, wired_apart: Wired) -> None:

@@ -1,0 +1,162 @@
+"""Does anything read ip= on the kernel's command line? What the guest's own files tell.
+
+The kernel reads it if it has IP_PNP and the driver of the card, says its configuration: the file
+beside it that distributions put there, or the one inside; else its words show it. It does not if
+its initramfs brings that driver as a module: when ip= is read, there is no card yet.
+
+An initramfs reads it if in it are
+
+- the hook of dracut that parses ip=, for its own network scripts or for NetworkManager,
+- systemd-network-generator, enabled, and systemd-networkd,
+- of initramfs-tools a script that is run and calls configure_networking, which its own do for an
+  NFS root alone,
+- the net hook of mkinitcpio,
+- any other script that names both ip= and /proc/cmdline.
+
+It does not if it was read to its end and is one of these three makers' without such a thing, has
+no init, or has a script as init and no script that names ip=. Else it cannot be told: the file is
+not there, is compressed with what Python's library does not have, or its init is a program.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from . import archive, image
+from .initramfs import Seen
+from .reader import Reader, Start
+from .unpacking import DAMAGED, GONE, Unreadable, opened
+
+_CONFIG = 4 << 20  # bytes
+_NONE = Reader(False, "there is no initramfs")
+Identity = tuple[int, ...]
+
+
+def reader(start: Start, folder: Path | None) -> Reader:
+    """Who reads ip= of what starts so, its files named relative to `folder`; without one they are
+    not looked at."""
+    initramfs, driver = _NONE, False
+    if start.initrd:
+        initramfs, driver = _initramfs(start, folder)
+        if initramfs.reads:
+            return initramfs
+    kernel = _kernel(start, folder, driver)
+    if kernel.reads:
+        return kernel
+    if initramfs.reads is False and kernel.reads is False:
+        return Reader(False, f"nothing reads ip=: {initramfs.why} and {kernel.why}")
+    why = kernel.why if initramfs is _NONE else f"{initramfs.why} and {kernel.why}"
+    if initramfs.why.endswith(GONE) and kernel.why.endswith(GONE):
+        why = f"its files are {GONE}"
+    return Reader(None, f"it could not be told whether anything reads ip=: {why}")
+
+
+def _initramfs(start: Start, folder: Path | None) -> tuple[Reader, bool]:
+    """And does it bring the card's driver?"""
+    try:
+        found, driver = _look(_seen, folder, start.initrd, start.init, start.boot)
+    except Unreadable as problem:
+        return Reader(None, f"its initramfs {problem}"), False
+    return found, driver and start.is_virtio
+
+
+def _kernel(start: Start, folder: Path | None, driver: bool) -> Reader:
+    if driver:
+        return Reader(False, "the kernel has no driver for the card before it")
+    found, has_initramfs = _told(start, folder)
+    if found.reads is False and has_initramfs and not start.initrd:
+        return Reader(None, "the kernel brings an initramfs of its own")
+    return found
+
+
+def _told(start: Start, folder: Path | None) -> tuple[Reader, bool]:
+    """And does the kernel bring an initramfs of its own?"""
+    beside = _beside(start.kernel)
+    if beside:
+        try:
+            config = _look(_text, folder, beside)
+            return _configured(config, start, f"{Path(beside).name} beside it")
+        except Unreadable:
+            pass  # mostly there is none
+    try:
+        build = _look(_build, folder, start.kernel)
+    except Unreadable as problem:
+        return Reader(None, f"the kernel {problem}"), False
+    if build.config:
+        return _configured(build.config, start, "the configuration inside it")
+    if build.has_ip_pnp:
+        return Reader(True, "the kernel reads ip= itself: its words show IP_PNP"), False
+    why = "the kernel was built without IP_PNP, as its words show"
+    return Reader(False, why), build.has_initramfs
+
+
+def _configured(config: str, start: Start, where: str) -> tuple[Reader, bool]:
+    lines = set(config.splitlines())
+    sources = [line for line in lines if line.startswith("CONFIG_INITRAMFS_SOURCE=")]
+    has_initramfs = any(line != 'CONFIG_INITRAMFS_SOURCE=""' for line in sources)
+    if "CONFIG_IP_PNP=y" not in lines:
+        found = Reader(False, f"the kernel was built without CONFIG_IP_PNP, says {where}")
+    elif start.is_virtio and "CONFIG_VIRTIO_NET=m" in lines:
+        found = Reader(False, f"the kernel has the card's driver as a module, says {where}")
+    else:
+        found = Reader(True, f"the kernel reads ip= itself: {where} has CONFIG_IP_PNP")
+    return found, has_initramfs
+
+
+def _beside(kernel: str) -> str:
+    """Of vmlinuz-6.1.0-1: config-6.1.0-1."""
+    _, dash, version = Path(kernel).name.partition("-")
+    return str(Path(kernel).parent / f"config-{version}") if dash else ""
+
+
+def _look(how: Callable[..., Any], folder: Path | None, name: str, *more: str) -> Any:
+    """`how` of the file, which many guests may have: not more than once as long as it stays."""
+    if folder is None:
+        raise Unreadable(f"is {GONE}")
+    path = folder / name
+    try:
+        state = os.stat(path)
+    except (OSError, ValueError):
+        raise Unreadable(f"is {GONE}") from None
+    identity = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+    found = _once(how, path, identity, *more)
+    if isinstance(found, Unreadable):
+        raise found
+    return found
+
+
+@lru_cache(maxsize=64)
+def _once(how: Callable[..., Any], path: Path, _: Identity, *more: str) -> Any:
+    try:
+        return how(path, *more)
+    except Unreadable as problem:
+        return problem
+    except DAMAGED:
+        return Unreadable("cannot be read")
+
+
+def _seen(path: Path, init: str, boot: str) -> tuple[Reader, bool]:
+    """What the initramfs tells: no further than to the first file that shows a reader."""
+    seen = Seen(init, boot)
+    with opened(path) as stream:
+        for member in archive.members(stream):
+            found = seen.add(member)
+            if found is not None:
+                return found, False
+    return seen.verdict(), seen.driver
+
+
+def _build(path: Path) -> image.Build:
+    with opened(path) as stream:
+        return image.build(stream)
+
+
+def _text(path: Path) -> str:
+    with opened(path) as stream:
+        text = stream.read(_CONFIG).decode("ascii", "replace")
+    if not re.search(r"^(# )?CONFIG_", text, re.MULTILINE):
+        raise Unreadable("is no configuration")
+    return text

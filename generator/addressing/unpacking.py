@@ -1,0 +1,95 @@
+"""Kernels and initramfs are files of strangers, mostly compressed: they are unpacked with what
+Python's own library has, a piece at a time, so that a small file cannot become a large one here.
+"""
+
+import bz2
+import lzma
+import os
+import stat
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+MEMORY = 256 << 20  # bytes that a decoder may use; the kernel's own xz files need 33 MiB
+Buffer = bytes | memoryview
+GONE = "not there to be looked at"
+DAMAGED = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
+
+
+class Unreadable(Exception):
+    """Why a file could not be looked at: the end of a sentence that begins with its name."""
+
+
+class Decoder(Protocol):
+    """As those of bz2 and lzma."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: Buffer, max_length: int = ...) -> bytes: ...
+
+
+class _Gzip:
+    """zlib's, which is called otherwise."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(16 + zlib.MAX_WBITS)
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._inner.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: Buffer, max_length: int = 0) -> bytes:
+        tail = self._inner.unconsumed_tail
+        return self._inner.decompress(tail + data if tail else data, max_length)
+
+
+def _lzma() -> Decoder:
+    return lzma.LZMADecompressor(memlimit=MEMORY)
+
+
+# As what they unpack begins. lzma has no magic: these are its usual properties.
+DECODERS: dict[bytes, Callable[[], Decoder]] = {
+    b"\x1f\x8b\x08": _Gzip, b"\xfd7zXZ\0": _lzma, b"BZh": bz2.BZ2Decompressor,
+    b"\x5d\0\0": _lzma,
+}  # fmt: skip
+OTHERS = {
+    b"\x28\xb5\x2f\xfd": "zstd", b"\x02\x21\x4c\x18": "lz4", b"\x04\x22\x4d\x18": "lz4",
+    b"\x89LZO": "lzo",
+}  # fmt: skip
+
+
+def decoder(start: bytes) -> Decoder | None:
+    """What unpacks a file that starts so; Unreadable if nothing here does, None if it is not
+    compressed."""
+    for magic, name in OTHERS.items():
+        if start.startswith(magic):
+            raise Unreadable(f"is compressed with {name}, which is not read here")
+    return next((make() for magic, make in DECODERS.items() if start.startswith(magic)), None)
+
+
+def opened(path: Path) -> BinaryIO:
+    """The file, or Unreadable. A name may lead to a device or a pipe, which are not read."""
+    try:
+        stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    except (OSError, ValueError):
+        raise Unreadable(f"is {GONE}") from None
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise Unreadable("is no regular file")
+    return stream
