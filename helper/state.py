@@ -56,7 +56,7 @@ class State(NamedTuple):
             return ()
         names = request.uplinks or self.default_uplinks
         if not names:
-            raise InTheWay("there is no default route to go out by", "name an uplink=INTERFACE")
+            raise InTheWay("no interface carries a default route", "name one with uplink=IF")
         return tuple(Uplink(name, self._was(name)) for name in names)
 
     def _was(self, name: str) -> str:

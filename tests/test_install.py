@@ -69,7 +69,7 @@ def test_the_privileged_folder_holds_the_helper_and_nothing_else(
                if path.suffix in (".py", ".nft")}
     compiled = {re.sub(r"(\w+)\.py$", r"__pycache__/\1.cpython-311.pyc", name)
                 for name in sources if name.endswith(".py")}
-    assert names == sources | compiled
+    assert names == sources | compiled | {f"{folder}/ruleset.bin"}
 
 
 def test_bytecode_is_taken_as_it_is_and_says_nothing_of_the_build(

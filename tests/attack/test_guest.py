@@ -388,7 +388,7 @@ def test_the_outside_can_begin_only_with_a_routed_guest(target: Lab, mode: str, 
 INNER = "192.0.2.77"  # behind the second interface of the host
 
 
-def neighbours(lab: Lab, verb: str) -> None:
+def inner_net(lab: Lab, verb: str) -> None:
     """The outside sends to the inner net by way of the host, which knows a machine there."""
     lab.run(["ip", "route", verb, INNER, "via", HOST], netns="outside").check()
     lladdr = ["lladdr", "02:00:00:00:00:77"] if verb == "add" else []
@@ -404,14 +404,14 @@ def test_the_host_does_not_become_a_router_for_its_neighbours(target: Lab, since
     if since == "meanwhile":
         target.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]).check()
     inner = watch(target, "eth1", "host")
-    neighbours(target, "add")
+    inner_net(target, "add")
     say(target, INNER, ATTACK, netns="outside")
     say(target, INNER, ATTACK, netns="outside", port=5353)
     say(target, "192.0.2.1")
     inner.expect(DONE.decode(), 20)
     assert (ATTACK.decode() in inner.console) == (since == "before")
     inner.stop()
-    neighbours(target, "del")
+    inner_net(target, "del")
     take_down(target)
     target.run(["sysctl", "-qw", "net.ipv4.ip_forward=0"]).check()
 
@@ -423,11 +423,11 @@ def test_what_others_forward_meanwhile_still_gets_in(target: Lab) -> None:
     published = f"type nat hook prerouting priority dstnat; udp dport 7000 dnat to {INNER}:9;"
     target.run(["nft", f"table ip others {{ chain published {{ {published} }}; }}"]).check()
     inner = watch(target, "eth1", "host")
-    neighbours(target, "add")
+    inner_net(target, "add")
     say(target, HOST, DONE, netns="outside", port=7000)
     inner.expect(DONE.decode(), 20)
     inner.stop()
-    neighbours(target, "del")
+    inner_net(target, "del")
     target.run(["nft", "delete", "table", "ip", "others"]).check()
     take_down(target)
     target.run(["sysctl", "-qw", "net.ipv4.ip_forward=0"]).check()

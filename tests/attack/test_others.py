@@ -32,8 +32,12 @@ def words(name: str, number: int) -> tuple[str, ...]:
 
 
 def links(lab: Lab) -> dict[str, dict[str, Any]]:
-    """All that `ip` shows of each interface, by name."""
+    """All that `ip` shows of each interface, by name, but whether a tap's end is held: the kernel
+    notices that a moment later."""
     shown = json.loads(lab.run(["ip", "-d", "-j", "link"]).check().stdout)
+    for link in shown:
+        link["flags"] = sorted(set(link["flags"]) - {"NO-CARRIER", "LOWER_UP"})
+        del link["operstate"]
     return {link["ifname"]: link for link in shown}
 
 
