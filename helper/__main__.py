@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from . import __version__, caps, policy
+from . import caps, policy
 from .apply import Work
 from .caller import Caller, this_caller
 from .errors import BadRequest, HelperError, InTheWay, Refused
@@ -64,21 +64,13 @@ def answer(arguments: Sequence[str], caller: Caller) -> int:
 
 
 def _act(options: Options, caller: Caller) -> int:
-    if options.action in ("", "--dry-run", "--explain"):
-        requests = _requests(options)
-        if not options.action:
-            return _apply(requests, options, caller)
-        caps.drop()
-        from . import preview  # noqa: PLC0415  only ever without any capability
-
-        return (preview.dry_run if options.action == "--dry-run" else preview.explain)(
-            requests, caller
-        )
-    status = f"hardening {os.environ.get('TAPDRAFT_HARDENING', 'none')}"
-    version = f"tapdraft-helper {__version__}"
+    if not options.action:
+        return _apply(_requests(options), options, caller)
+    requests = _requests(options) if options.action in ("--dry-run", "--explain") else []
     caps.drop()
-    say(1, {"--status": status, "--version": version, "--help": str(__doc__)}[options.action])
-    return 0
+    from . import preview  # noqa: PLC0415  only ever without any capability
+
+    return preview.show(options.action, requests, caller, str(__doc__))
 
 
 def _options(arguments: Sequence[str]) -> Options:
@@ -106,7 +98,12 @@ def _requests(options: Options) -> list[Request]:
         lines = data.decode("ascii", "replace").removesuffix("\n").split("\n")
         if len(data) > MOST_BYTES or len(lines) > MOST_REQUESTS:
             raise BadRequest(f"more than {MOST_REQUESTS} requests, or {MOST_BYTES} bytes, at once")
-        requests = [_numbered(number, line) for number, line in enumerate(lines, 1)]
+        requests = []
+        for number, line in enumerate(lines, 1):
+            try:
+                requests.append(parse(line))
+            except BadRequest as error:
+                raise BadRequest(f"request {number}: {error}", error.hint) from None
     if len({request.verb for request in requests}) > 1:
         raise BadRequest("up and down cannot be mixed in one call")
     if len(requests) > 1 and any(not request.name for request in requests):
@@ -115,13 +112,6 @@ def _requests(options: Options) -> list[Request]:
     if options.socket is not None and (len(requests), first.verb, first.queues) != (1, "up", 1):
         raise BadRequest("--fd goes with one up of one queue")
     return requests
-
-
-def _numbered(number: int, line: str) -> Request:
-    try:
-        return parse(line)
-    except BadRequest as error:
-        raise BadRequest(f"request {number}: {error}", error.hint) from None
 
 
 def _apply(requests: list[Request], options: Options, caller: Caller) -> int:

@@ -1,12 +1,13 @@
-"""--dry-run and --explain: what would be done, and who permits it. Nothing is changed.
+"""What is told and not done: what the requests equal, who permits them, and what this helper is.
 
 __main__ gives up every capability before it imports this module.
 """
 
+import os
 import shlex
 from collections.abc import Iterable
 
-from . import policy
+from . import __version__, policy
 from .caller import Caller
 from .commands import commands, why
 from .netlink import Kernel
@@ -15,7 +16,23 @@ from .request import Request
 from .state import State, read
 
 
-def dry_run(requests: Iterable[Request], caller: Caller) -> int:
+def show(action: str, requests: Iterable[Request], caller: Caller, usage: str) -> int:
+    """Print what an option asks for; the exit status."""
+    match action:
+        case "--dry-run":
+            return _dry_run(requests, caller)
+        case "--explain":
+            return _explain(requests, caller)
+        case "--status":
+            print(f"hardening {os.environ.get('TAPDRAFT_HARDENING', 'none')}")
+        case "--version":
+            print(f"tapdraft-helper {__version__}")
+        case _:
+            print(usage)
+    return 0
+
+
+def _dry_run(requests: Iterable[Request], caller: Caller) -> int:
     """Print the commands that the requests equal, each below its reason."""
     state = read(Kernel(), nftables=False)
     for request in requests:
@@ -37,7 +54,7 @@ def _plan(request: Request, caller: Caller, state: State) -> Plan:
     return down if set(state.taps) - set(taps) else down + plan_last(())
 
 
-def explain(requests: Iterable[Request], caller: Caller) -> int:
+def _explain(requests: Iterable[Request], caller: Caller) -> int:
     """Print which section of the policy permits or refuses each request. 3 if one is refused."""
     status = 0
     decisions = policy.decisions(policy.load(), requests, caller, read(Kernel(), nftables=False))
