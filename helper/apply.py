@@ -36,7 +36,7 @@ class Work:
 
     def plan_up(self, requests: Iterable[Request]) -> p.Plan:
         """One plan for all the requests, without what is there. InTheWay if it cannot be."""
-        self.wanted = [request for request in requests if not self.is_up(request)]
+        self.wanted = [request for request in requests if not self._is_up(request)]
         if len({request.name for request in self.wanted}) < len(self.wanted):
             raise InTheWay("a guest is requested twice", "give each a name of its own")
         clash = self.state.collision(self.wanted)
@@ -58,7 +58,7 @@ class Work:
         # An operation is a tuple, equal to any other of the same fields: its type is in the key.
         return tuple({(type(o), o): o for o in operations if not self._is_there(o)}.values())
 
-    def is_up(self, request: Request) -> bool:
+    def _is_up(self, request: Request) -> bool:
         """Is the tap there, just as requested? InTheWay if its name is taken otherwise."""
         if request.tap not in self.state.links:
             return False
@@ -201,8 +201,10 @@ def _steps(plan: Iterable[p.Operation]) -> Iterable[list[p.Operation]]:
 
 
 def _failed(operation: p.Operation, error: OSError) -> str:
-    name = "".join(f" {c.lower()}" if c.isupper() else c for c in type(operation).__name__)
-    return f"{name.strip()} {' '.join(map(str, operation[:1]))}: {error.strerror}"
+    words = "".join(f" {c.lower()}" if c.isupper() else c for c in type(operation).__name__)
+    first = operation[0] if operation else ""
+    name = first.name if isinstance(first, p.Uplink) else first
+    return f"{words} {name}".strip() + f": {error.strerror}"
 
 
 def _hint(error: OSError, left: list[str]) -> str:

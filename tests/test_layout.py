@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,3 +78,30 @@ def test_all_packages_are_installed() -> None:
 def test_the_generator_does_not_grow_into_large_modules() -> None:
     for path in (ROOT / "generator").rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 250, path
+
+
+def code_lines(path: Path) -> int:
+    """The lines of a module that are neither blank, comment nor docstring."""
+    source = path.read_text()
+    told = {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        for line in range(node.lineno, (node.end_lineno or 0) + 1)
+    }
+    unread = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
+              tokenize.ENDMARKER)  # fmt: skip
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    code = {line for token in tokens if token.type not in unread
+            for line in range(token.start[0], token.end[0] + 1)}  # fmt: skip
+    return len(code - told)
+
+
+def test_the_privileged_side_stays_small_enough_to_be_read() -> None:
+    """What doc/auditors.md tells. preview and commands never run with a capability."""
+    assert len((ROOT / "helper/launcher.c").read_text().splitlines()) < 300
+    modules = {path.stem: path for path in (ROOT / "helper").glob("*.py")}
+    unprivileged = {"preview", "commands"}
+    assert unprivileged < set(modules)
+    lines = sum(code_lines(path) for name, path in modules.items() if name not in unprivileged)
+    assert lines < 1350
