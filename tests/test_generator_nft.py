@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from labnet import Lab
+from labnet import PYTHON, Lab
 from labsite import Site
 from tapdraft.generator.description import parse
 from tapdraft.generator.render import render
@@ -142,6 +142,46 @@ def test_up_refuses_what_is_in_the_way_and_changes_nothing(bare_lab: Lab, what: 
     before = bare_lab.snapshot()
     assert message in script(bare_lab, "web/ifup", "alice", status=4)
     bare_lab.assert_no_residue(before)
+
+
+LISTENERS = {
+    "everybody's": ("tcp", "0.0.0.0", True),
+    "an address's": ("tcp", "203.0.113.2", True),
+    "IPv6's too": ("tcp", "::", True),
+    "a datagram's": ("udp", "0.0.0.0", True),
+    "a mapped address's": ("udp", "::ffff:203.0.113.2", True),
+    "loopback's": ("tcp", "127.0.0.1", False),
+    "loopback's IPv6": ("udp", "::1", False),
+    "loopback's, mapped": ("tcp", "::ffff:127.0.0.1", False),
+}
+
+
+@pytest.mark.parametrize("whose", LISTENERS)
+def test_a_port_on_which_the_host_expects_somebody_is_not_forwarded(
+        bare_lab: Lab, whose: str) -> None:
+    """As the helper has it: else its clients would come to the guest, passwords and all."""
+    protocol, address, refused = LISTENERS[whose]
+    port = {"tcp": 8080, "udp": 5353}[protocol]
+    family = "AF_INET6" if ":" in address else "AF_INET"
+    kind = {"tcp": "SOCK_STREAM", "udp": "SOCK_DGRAM"}[protocol]
+    server = bare_lab.start([PYTHON, "-I", "-c", f"""if True:
+        import signal, socket
+        server = socket.socket(socket.{family}, socket.{kind})
+        server.bind(({address!r}, {port}))
+        {"server.listen()" if protocol == "tcp" else ""}
+        print("listening", flush=True)
+        signal.pause()"""])
+    server.expect("listening", 20)
+    put(bare_lab)
+    before = bare_lab.snapshot()
+    if refused:
+        said = script(bare_lab, "web/ifup", "alice", status=4)
+        assert f"{protocol} port {port} is in use on this host" in said
+    else:
+        script(bare_lab, "web/ifup", "alice")
+        script(bare_lab, "web/ifdown")
+    bare_lab.assert_no_residue(before)
+    server.stop()
 
 
 FOREIGN = {
