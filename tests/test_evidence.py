@@ -71,7 +71,6 @@ INITRAMFS: dict[str, tuple[Files, bool | None]] = {
     "a script that may": ({"init": DEAF, "etc/net": b"ip=$1"}, None),
     "a program": ({"init": b"\x7fELF\0"}, None),
     "Alpine's": ({"init": b"#!/bin/sh\n$(cat /proc/cmdline)\n[ $KOPT_ip ]"}, True),
-    "none": ({"kernel/x86/microcode/GenuineIntel.bin": b"\0"}, False),
     "dracut, its scripts": ({"usr/lib/dracut/hooks/cmdline/98-parse-ip-opts.sh": b""}, True),
     "dracut, NetworkManager": ({"usr/lib/dracut/hooks/cmdline/99-nm-config.sh": b""}, True),
     "dracut, another network": ({**DRACUT, "usr/lib/net-lib.sh": b""}, None),
@@ -83,6 +82,8 @@ INITRAMFS: dict[str, tuple[Files, bool | None]] = {
         {**MKINITRAMFS, "scripts/init-premount/ssh": b"configure_networking &"}, True),
     "initramfs-tools, a script for NFS": (
         {**MKINITRAMFS, "scripts/nfs-premount/x": b"configure_networking"}, False),
+    "initramfs-tools, another's init": (
+        {**MKINITRAMFS, "init": TOOLS + b"configure_networking"}, True),
     "initramfs-tools, its own way": ({**MKINITRAMFS, "scripts/init-top/x": b"ipconfig eth0"}, None),
     "mkinitcpio": (MKINITCPIO, False),
     "mkinitcpio, net": ({**MKINITCPIO, "hooks/net": b"ipconfig ip=$ip"}, True),
@@ -245,6 +246,14 @@ def test_the_configuration_beside_the_kernel_counts_first(tmp_path: Path) -> Non
     assert (found().reads, found(card=False).reads) == (False, True)
     beside.write_bytes(b"of something else")
     assert found().reads is True
+
+
+def test_an_initramfs_without_init_is_none(tmp_path: Path) -> None:
+    """One that the kernel itself brings is started in its place."""
+    microcode = cpio({"kernel/x86/microcode/GenuineIntel.bin": b"\0"})
+    assert told(tmp_path, microcode, inside(DEAF_CONFIG)).reads is False
+    assert told(tmp_path, microcode, KERNELS["its own initramfs"][0]).reads is None
+    assert told(tmp_path, cpio({"init": DEAF}), KERNELS["its own initramfs"][0]).reads is False
 
 
 def test_a_kernel_whose_card_comes_with_the_initramfs_cannot_read_it(tmp_path: Path) -> None:

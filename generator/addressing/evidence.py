@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from . import archive, image
-from .initramfs import Seen
+from .initramfs import NO_INIT, Seen
 from .reader import Reader, Start
 from .unpacking import DAMAGED, Unreadable
 
@@ -45,7 +45,8 @@ def reader(start: Start, folder: Path | None) -> Reader:
         initramfs, driver = _initramfs(start, folder)
         if initramfs.reads:
             return initramfs
-    kernel = _kernel(start, folder, driver)
+    is_alone = initramfs in (_NONE, NO_INIT)
+    kernel = _kernel(start, folder, driver=driver, is_alone=is_alone)
     if kernel.reads:
         return kernel
     if initramfs.reads is False and kernel.reads is False:
@@ -65,11 +66,11 @@ def _initramfs(start: Start, folder: Path | None) -> tuple[Reader, bool]:
     return found, driver and start.is_virtio
 
 
-def _kernel(start: Start, folder: Path | None, driver: bool) -> Reader:
-    if driver:
+def _kernel(start: Start, folder: Path | None, *, driver: bool, is_alone: bool) -> Reader:
+    if driver and not is_alone:
         return Reader(False, "the kernel has no driver for the card before it")
     found, has_initramfs = _told(start, folder)
-    if found.reads is False and has_initramfs and not start.initrd:
+    if found.reads is False and has_initramfs and is_alone:
         return Reader(None, "the kernel brings an initramfs of its own")
     return found
 
