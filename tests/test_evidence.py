@@ -17,10 +17,11 @@ from typing import BinaryIO
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tapdraft.generator import check_address
-from tapdraft.generator.addressing import archive, evidence
+from tapdraft.generator import ask, check_address, cli
+from tapdraft.generator import given as given_on_the_command_line
+from tapdraft.generator.addressing import archive, evidence, reader
 from tapdraft.generator.addressing.reader import Reader, Start
-from tapdraft.generator.description import Guest, parse
+from tapdraft.generator.description import Guest, load, parse
 from tapdraft.generator.finding import Place
 from tapdraft.generator.render import render
 
@@ -70,7 +71,6 @@ INITRAMFS: dict[str, tuple[Files, bool | None]] = {
     "a script that may": ({"init": DEAF, "etc/net": b"ip=$1"}, None),
     "a program": ({"init": b"\x7fELF\0"}, None),
     "Alpine's": ({"init": b"#!/bin/sh\n$(cat /proc/cmdline)\n[ $KOPT_ip ]"}, True),
-    "none": ({"kernel/x86/microcode/GenuineIntel.bin": b"\0"}, False),
     "dracut, its scripts": ({"usr/lib/dracut/hooks/cmdline/98-parse-ip-opts.sh": b""}, True),
     "dracut, NetworkManager": ({"usr/lib/dracut/hooks/cmdline/99-nm-config.sh": b""}, True),
     "dracut, another network": ({**DRACUT, "usr/lib/net-lib.sh": b""}, None),
@@ -82,6 +82,8 @@ INITRAMFS: dict[str, tuple[Files, bool | None]] = {
         {**MKINITRAMFS, "scripts/init-premount/ssh": b"configure_networking &"}, True),
     "initramfs-tools, a script for NFS": (
         {**MKINITRAMFS, "scripts/nfs-premount/x": b"configure_networking"}, False),
+    "initramfs-tools, another's init": (
+        {**MKINITRAMFS, "init": TOOLS + b"configure_networking"}, True),
     "initramfs-tools, its own way": ({**MKINITRAMFS, "scripts/init-top/x": b"ipconfig eth0"}, None),
     "mkinitcpio": (MKINITCPIO, False),
     "mkinitcpio, net": ({**MKINITCPIO, "hooks/net": b"ipconfig ip=$ip"}, True),
@@ -104,6 +106,23 @@ def test_a_script_counts_where_it_is_run(tmp_path: Path) -> None:
     assert told(tmp_path, tools, boot="live").reads is None
     two = cpio({"init": OURS, "other": DEAF, "virtio_net.ko": b"\0"})
     assert told(tmp_path, two, init="other").reads is False
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, Start("k")),
+        ({"append": "root=/dev/nfs ro"}, Start("k", boot="nfs")),
+        ({"nfs": "/srv/root"}, Start("k", boot="nfs")),
+        ({"append": "boot=live root=/dev/nfs"}, Start("k", boot="live")),
+        ({"append": "rdinit=/bin/other a=b=c"}, Start("k", init="bin/other")),
+        ({"nic": "e1000"}, Start("k", is_virtio=False)),
+        ({"machine": "qemuarm", "nic": "virtio-net-device,mq=on"}, Start("k")),
+        ({"machine": "sh4", "initrd": "i"}, Start("k", "i", is_virtio=False)),
+    ],
+)
+def test_what_matters_of_a_description(keys: dict[str, str], expected: Start) -> None:
+    assert reader.start({"kernel": "k", **keys}) == expected
 
 
 PACKED: dict[str, Callable[[bytes], bytes]] = {
@@ -162,9 +181,13 @@ def test_a_small_file_is_not_unpacked_into_a_large_one(
 def test_what_is_no_file_is_not_opened_for_ever(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
-    for name in ("pipe", "folder", "/dev/zero", "gone", "x/\0", "n" * 5000):
+    for name, why in (("pipe", "is no regular file"), ("folder", "is no regular file"),
+                      ("/dev/zero", "is no regular file"), ("gone", evidence.GONE),
+                      ("x/\0", evidence.GONE), ("n" * 5000, evidence.GONE)):  # fmt: skip
         for start in (Start(name), Start("gone", name)):
-            assert evidence.reader(start, tmp_path).reads is None
+            found = evidence.reader(start, tmp_path)
+            assert found.reads is None
+            assert why in found.why
     assert evidence.reader(Start("gone"), None) == evidence.reader(Start("gone"), tmp_path)
 
 
@@ -225,6 +248,14 @@ def test_the_configuration_beside_the_kernel_counts_first(tmp_path: Path) -> Non
     assert found().reads is True
 
 
+def test_an_initramfs_without_init_is_none(tmp_path: Path) -> None:
+    """One that the kernel itself brings is started in its place."""
+    microcode = cpio({"kernel/x86/microcode/GenuineIntel.bin": b"\0"})
+    assert told(tmp_path, microcode, inside(DEAF_CONFIG)).reads is False
+    assert told(tmp_path, microcode, KERNELS["its own initramfs"][0]).reads is None
+    assert told(tmp_path, cpio({"init": DEAF}), KERNELS["its own initramfs"][0]).reads is False
+
+
 def test_a_kernel_whose_card_comes_with_the_initramfs_cannot_read_it(tmp_path: Path) -> None:
     """Nothing can tell it by then: the driver comes when the initramfs is started."""
     assert told(tmp_path, cpio({"init": DEAF}), inside(CONFIG)).reads is True
@@ -266,6 +297,22 @@ def test_a_file_that_many_guests_have_is_read_once(
         assert told(tmp_path, content).reads is True
         assert evidence.reader(Start("k", "i"), tmp_path).reads is True
     assert len(read) == 2
+
+
+def test_only_what_needs_the_method_looks_at_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Setting up and taking down taps is not to wait for the unpacking of a kernel."""
+    told(tmp_path, cpio({"init": OURS}))
+    file = tmp_path / "d.toml"
+    file.write_text('[guest.web]\nkernel = "k"\ninitrd = "i"\n')
+    monkeypatch.setattr(ask, "ask", lambda lines: len(list(lines)))
+    evidence._once.cache_clear()
+    for argv in (["up", str(file)], ["down", str(file)]):
+        assert cli.main(argv) == 1
+    assert given_on_the_command_line.tapped(str(file), "web").address == "192.168.7.2"
+    assert evidence._once.cache_info().misses == 0
+    assert load(str(file)).guests[0].reader.reads is True
 
 
 def guest(folder: Path | None, keys: str) -> Guest:
@@ -331,6 +378,10 @@ def test_who_reads_several_is_told_of_every_card_and_of_the_taps_last(tmp_path: 
     told(tmp_path, cpio({"init": OURS}))
     assert words(tmp_path) == [*FURTHER, TAP, "net.ifnames=0"]
     assert "net=10.0.3.0/24" in script(tmp_path, TWO)
+    assert "only one ip=" not in script(tmp_path, f'initrd = "i"\n{TWO}')
+    as_runqemu = script(tmp_path, f'initrd = "i"\n{TWO}[network]\nlayout = "runqemu"\n')
+    assert as_runqemu.count(" ip=192") == 1
+    assert "only one ip= is sure" in as_runqemu
     told(tmp_path, cpio({"usr/lib/dracut/hooks/cmdline/98-parse-ip-opts.sh": b""}))
     assert words(tmp_path) == [*FURTHER, TAP, "net.ifnames=0", "rd.neednet=1", "bootdev=eth0"]
     assert words(tmp_path, "") == [TAP, "net.ifnames=0", "rd.neednet=1"]

@@ -20,16 +20,18 @@ not there, is compressed with what Python's library does not have, or its init i
 
 import os
 import re
+import stat
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from . import archive, image
-from .initramfs import Seen
+from .initramfs import NO_INIT, Seen
 from .reader import Reader, Start
-from .unpacking import DAMAGED, GONE, Unreadable, opened
+from .unpacking import DAMAGED, Unreadable
 
+GONE = "not there to be looked at"
 _CONFIG = 4 << 20  # bytes
 _NONE = Reader(False, "there is no initramfs")
 Identity = tuple[int, ...]
@@ -43,7 +45,8 @@ def reader(start: Start, folder: Path | None) -> Reader:
         initramfs, driver = _initramfs(start, folder)
         if initramfs.reads:
             return initramfs
-    kernel = _kernel(start, folder, driver)
+    is_alone = initramfs in (_NONE, NO_INIT)
+    kernel = _kernel(start, folder, driver=driver, is_alone=is_alone)
     if kernel.reads:
         return kernel
     if initramfs.reads is False and kernel.reads is False:
@@ -63,11 +66,11 @@ def _initramfs(start: Start, folder: Path | None) -> tuple[Reader, bool]:
     return found, driver and start.is_virtio
 
 
-def _kernel(start: Start, folder: Path | None, driver: bool) -> Reader:
-    if driver:
+def _kernel(start: Start, folder: Path | None, *, driver: bool, is_alone: bool) -> Reader:
+    if driver and not is_alone:
         return Reader(False, "the kernel has no driver for the card before it")
     found, has_initramfs = _told(start, folder)
-    if found.reads is False and has_initramfs and not start.initrd:
+    if found.reads is False and has_initramfs and is_alone:
         return Reader(None, "the kernel brings an initramfs of its own")
     return found
 
@@ -121,6 +124,8 @@ def _look(how: Callable[..., Any], folder: Path | None, name: str, *more: str) -
         state = os.stat(path)
     except (OSError, ValueError):
         raise Unreadable(f"is {GONE}") from None
+    if not stat.S_ISREG(state.st_mode):  # a device may do something when it is opened
+        raise Unreadable("is no regular file")
     identity = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
     found = _once(how, path, identity, *more)
     if isinstance(found, Unreadable):
@@ -134,14 +139,14 @@ def _once(how: Callable[..., Any], path: Path, _: Identity, *more: str) -> Any:
         return how(path, *more)
     except Unreadable as problem:
         return problem
-    except DAMAGED:
-        return Unreadable("cannot be read")
+    except DAMAGED:  # also what the user may not read
+        return Unreadable(f"is {GONE}")
 
 
 def _seen(path: Path, init: str, boot: str) -> tuple[Reader, bool]:
     """What the initramfs tells: no further than to the first file that shows a reader."""
     seen = Seen(init, boot)
-    with opened(path) as stream:
+    with path.open("rb") as stream:
         for member in archive.members(stream):
             found = seen.add(member)
             if found is not None:
@@ -150,12 +155,12 @@ def _seen(path: Path, init: str, boot: str) -> tuple[Reader, bool]:
 
 
 def _build(path: Path) -> image.Build:
-    with opened(path) as stream:
+    with path.open("rb") as stream:
         return image.build(stream)
 
 
 def _text(path: Path) -> str:
-    with opened(path) as stream:
+    with path.open("rb") as stream:
         text = stream.read(_CONFIG).decode("ascii", "replace")
     if not re.search(r"^(# )?CONFIG_", text, re.MULTILINE):
         raise Unreadable("is no configuration")

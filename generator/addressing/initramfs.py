@@ -14,6 +14,8 @@ _DRIVER = re.compile(r"(.*/)?virtio[-_]net\.ko(\.\w+)?")
 # An init that belongs to one of these is not judged by its words alone.
 _MADE = re.compile(rb"/scripts/functions|init_functions|dracut")
 
+NO_INIT = Reader(False, "its initramfs has no init")
+
 
 class Seen:
     """What was seen of one, until it is enough."""
@@ -61,7 +63,9 @@ class Seen:
         if name == "init" != self._init:
             return None  # it is not run
         runs = _TOOLS.fullmatch(name)
-        is_run = name == f"scripts/{self._boot}" or (runs and runs[1] in ("init", self._boot))
+        is_run = name in (self._init, f"scripts/{self._boot}")
+        if runs:
+            is_run = runs[1] in ("init", self._boot)
         if is_run and b"configure_networking" in text:
             return Reader(True, "initramfs-tools in its initramfs reads ip= for a script there")
         names_ip = _IP.search(text) is not None
@@ -78,7 +82,7 @@ class Seen:
         """When all files were seen."""
         maker = self._maker()
         if self._is_script is None:
-            return Reader(False, "its initramfs has no init")
+            return NO_INIT
         if maker and self._calling:
             return Reader(None, f"{maker} made its initramfs, and some script there names ip=")
         if maker == "dracut" and "net-lib.sh" in self._names:

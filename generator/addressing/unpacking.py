@@ -4,16 +4,12 @@ Python's own library has, a piece at a time, so that a small file cannot become 
 
 import bz2
 import lzma
-import os
-import stat
 import zlib
 from collections.abc import Callable
-from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 MEMORY = 256 << 20  # bytes that a decoder may use; the kernel's own xz files need 33 MiB
 Buffer = bytes | memoryview
-GONE = "not there to be looked at"
 DAMAGED = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
 
 
@@ -81,15 +77,3 @@ def decoder(start: bytes) -> Decoder | None:
         if start.startswith(magic):
             raise Unreadable(f"is compressed with {name}, which is not read here")
     return next((make() for magic, make in DECODERS.items() if start.startswith(magic)), None)
-
-
-def opened(path: Path) -> BinaryIO:
-    """The file, or Unreadable. A name may lead to a device or a pipe, which are not read."""
-    try:
-        stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    except (OSError, ValueError):
-        raise Unreadable(f"is {GONE}") from None
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise Unreadable("is no regular file")
-    return stream

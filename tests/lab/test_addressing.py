@@ -9,6 +9,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -87,11 +88,16 @@ def test_run_answers_the_guests_dhcp_and_tells_when_it_is_there(lab: Lab) -> Non
     lab.assert_no_residue(before)
 
 
-def without_ip(lab: Lab, initrd: str, folder: Path) -> str:
-    """The test guest's initramfs with an init that reads no ip=."""
+def unpacked(lab: Lab, initrd: str, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
     packed = lab.site.path(initrd).read_bytes()
     subprocess.run(["cpio", "-id", "--quiet"], cwd=folder, input=gzip.decompress(packed),
                    check=True)  # fmt: skip
+
+
+def without_ip(lab: Lab, initrd: str, folder: Path) -> str:
+    """The test guest's initramfs with an init that reads no ip=."""
+    unpacked(lab, initrd, folder)
     init = folder / "init"
     text = re.sub(r"ip=\* \| | \| ip=dhcp", "", init.read_text())
     init.write_text(re.sub(r"^.*\bip=.*\n", "", text, flags=re.M))
@@ -151,6 +157,56 @@ def test_a_guest_with_two_cards_gets_an_address_on_each_and_leaves_by_its_tap(la
     lab.assert_no_residue(before)
 
 
+# What dracut's scripts do besides their own: bring in the drivers, and tell when a card is up.
+HOOKS = {
+    "pre-udev/00-drivers.sh":
+        "while read -r name; do insmod /modules/$name.ko; done < /modules/order\n",
+    "initqueue/online/99-tell.sh":
+        'echo "guest: address $(ip -4 -o address show dev "$1")" > /dev/console\n'
+        'echo "guest: way out $(ip route show default)" > /dev/console\n',
+}  # fmt: skip
+
+
+def made_by_dracut(lab: Lab, initrd: str, folder: Path) -> str:
+    """An initramfs of dracut's, with the drivers of the test guest."""
+    unpacked(lab, initrd, folder / "guest")
+    root = folder / "root"
+    shutil.copytree(folder / "guest/modules", root / "modules")
+    for name, text in HOOKS.items():
+        hook = root / "usr/lib/dracut/hooks" / name
+        hook.parent.mkdir(parents=True, exist_ok=True)
+        hook.write_text(text)
+        hook.chmod(0o755)
+    modules = "base network network-legacy rootfs-block udev-rules"
+    subprocess.run(["dracut", "--quiet", "--no-kernel", "--gzip", "--kver=0-none", "--omit=ifcfg",
+                    "-m", modules, "--install=insmod", "--include", root, "/", folder / "made"],
+                   check=True, capture_output=True)  # fmt: skip
+    return lab.write(f"{HOME}/initrd", (folder / "made").read_bytes(), owner="alice")
+
+
+def test_dracut_gives_each_card_its_address_with_what_it_is_told(
+    lab: Lab, tmp_path: Path, requires: Callable[..., None]
+) -> None:
+    """The description says nothing of dracut: that its initramfs is one was seen."""
+    requires("dracut", "dhclient", "arping")
+    files = lab.site.guest()
+    initrd = made_by_dracut(lab, files.initrd, tmp_path)
+    text = (f'{NETWORK}[guest.web]\naccel = "tcg"\nmemory = "512M"\nkernel = "{files.kernel}"\n'
+            f'initrd = "{initrd}"\nappend = "quiet root=/dev/vda"\n'
+            'interface = { network = "user" }\n')  # fmt: skip
+    lab.write(f"{HOME}/guests.toml", text, owner="alice")
+    before = lab.snapshot()
+    guest = lab.guest(["tapdraft", "run", "guests.toml"], cwd=HOME)
+    told = [guest.expect(r"guest: address \d+: (eth\d) +inet (\S+) ", 120).groups()
+            for _ in range(2)]  # fmt: skip
+    assert sorted(told) == [("eth0", "192.168.7.2/30"), ("eth1", "10.0.2.15/24")]
+    guest.expect(r"guest: way out default via 192\.168\.7\.1 dev eth0 *\r?\n")
+    assert lab.ping("192.168.7.2")
+    guest.signal(signal.SIGTERM)
+    guest.wait()
+    lab.assert_no_residue(before)
+
+
 def test_a_further_card_on_a_bridge_is_told_by_the_dhcp_there(
     lab: Lab, requires: Callable[..., None]
 ) -> None:
@@ -158,6 +214,7 @@ def test_a_further_card_on_a_bridge_is_told_by_the_dhcp_there(
     bridge's DHCP offers a way out too, which must not become the guest's."""
     requires("dnsmasq")
     lab.serve()
+    before = lab.snapshot()
     lab.run(["ip", "link", "add", "br0", "type", "bridge"]).check()
     lab.run(["ip", "address", "add", "10.9.0.1/24", "dev", "br0"]).check()
     lab.run(["ip", "link", "set", "br0", "up"]).check()
@@ -177,6 +234,9 @@ def test_a_further_card_on_a_bridge_is_told_by_the_dhcp_there(
     guest.expect("guest: get http://web.example/ ok: hello from outside")
     guest.expect("guest: ready")
     assert guest.poweroff() == 0
+    dhcp.stop()
+    lab.run(["ip", "link", "delete", "br0"]).check()
+    lab.assert_no_residue(before)
 
 
 def test_a_killed_run_leaves_no_responder_once_the_tap_is_down(lab: Lab) -> None:
