@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import AUTO, evidence
+from . import AUTO
 from .reader import NOBODY, Reader, start
 
 
@@ -34,7 +34,7 @@ def told(keys: Mapping[str, Any], folder: Path | None) -> Choice:
         return _choose(keys, folder)
     # What is named counts. How it is written may still depend on who reads it.
     looks = method == "kernel" and keys.get("kernel")
-    reader = evidence.reader(start(keys), folder) if looks else NOBODY
+    reader = _reader(keys, folder) if looks else NOBODY
     return Choice(method, "the description says so", reader)
 
 
@@ -48,7 +48,13 @@ def _choose(keys: Mapping[str, Any], folder: Path | None) -> Choice:
         return Choice("cloud-init", "the description has something for cloud-init")
     if not keys.get("kernel"):
         return Choice("dhcp", "the kernel is inside the image, where no command line reaches it")
-    reader = evidence.reader(start(keys), folder)
+    reader = _reader(keys, folder)
     if reader.reads is False:
         return Choice("dhcp", reader.why)
     return Choice("kernel", f"the kernel is outside the image; {reader.why}", reader)
+
+
+def _reader(keys: Mapping[str, Any], folder: Path | None) -> Reader:
+    from . import evidence  # noqa: PLC0415  what unpacks files is not for the responder's start
+
+    return evidence.reader(start(keys), folder)
