@@ -342,6 +342,20 @@ def test_the_guest_gets_another_method_only_where_nothing_can_read_it(tmp_path: 
         assert guest(tmp_path, f"{keys}addressing = 'kernel'").addressing == "kernel"
 
 
+def test_a_guest_as_distributions_pack_it_asks_by_dhcp(tmp_path: Path) -> None:
+    """Its initramfs cannot be looked at, but its kernel reads nothing: that would be unusual."""
+    keys = 'kernel = "vmlinuz-6"\ninitrd = "i"\n'
+    early = cpio({"kernel/x86/microcode": b"x"})
+    (tmp_path / "i").write_bytes(early + b"\x28\xb5\x2f\xfd" + b"x" * 99)
+    (tmp_path / "vmlinuz-6").write_bytes(b"MZ")
+    for ip_pnp, method in (("# CONFIG_IP_PNP is not set", "dhcp"), ("CONFIG_IP_PNP=y", "kernel")):
+        (tmp_path / "config-6").write_text(f"{ip_pnp}\nCONFIG_VIRTIO_NET=y\n")
+        described = parse(f"[guest.web]\n{keys}".encode(), folder=tmp_path).guests[0]
+        assert described.addressing == method
+        if method == "dhcp":
+            assert "compressed with zstd" in described.addressing_why
+
+
 def test_check_says_what_the_script_says(tmp_path: Path) -> None:
     keys = 'initrd = "i"\naddressing = "kernel"\n'
 

@@ -1,8 +1,8 @@
 """The method of a guest whose description names none.
 
 By the description, and where that leaves a kernel outside the image by what its files tell
-(evidence.py). Only where they show that nothing reads ip= is it another method than `kernel`:
-whoever renders where the files are not, or cannot be read, gets the same scripts but for the
+(evidence.py). Only where they show that nothing reads ip=, or that the kernel does not and a
+distribution packed its initramfs, is it another method than `kernel`: whoever renders where the files are not, or cannot be read, gets the same scripts but for the
 comment that says so.
 """
 
@@ -49,7 +49,7 @@ def _choose(keys: Mapping[str, Any], folder: Path | None) -> Choice:
     if not keys.get("kernel"):
         return Choice("dhcp", "the kernel is inside the image, where no command line reaches it")
     reader = _reader(keys, folder)
-    if reader.reads is False:
+    if reader.reads is False or reader.is_unlikely:
         return Choice("dhcp", reader.why)
     return Choice("kernel", f"the kernel is outside the image; {reader.why}", reader)
 

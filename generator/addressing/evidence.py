@@ -29,7 +29,7 @@ from typing import Any
 from . import archive, image
 from .initramfs import NO_INIT, Seen
 from .reader import Reader, Start
-from .unpacking import DAMAGED, Unreadable
+from .unpacking import DAMAGED, Packed, Unreadable
 
 GONE = "not there to be looked at"
 _CONFIG = 4 << 20  # bytes
@@ -54,7 +54,10 @@ def reader(start: Start, folder: Path | None) -> Reader:
     why = kernel.why if initramfs is _NONE else f"{initramfs.why} and {kernel.why}"
     if initramfs.why.endswith(GONE) and kernel.why.endswith(GONE):
         why = f"its files are {GONE}"
-    return Reader(None, f"it could not be told whether anything reads ip=: {why}")
+    # Distributions pack so, and theirs read ip= for a root on the network.
+    is_unlikely = kernel.reads is False and initramfs.is_packed
+    why = f"it could not be told whether anything reads ip=: {why}"
+    return Reader(None, why, is_unlikely=is_unlikely)
 
 
 def _initramfs(start: Start, folder: Path | None) -> tuple[Reader, bool]:
@@ -62,7 +65,8 @@ def _initramfs(start: Start, folder: Path | None) -> tuple[Reader, bool]:
     try:
         found, driver = _look(_seen, folder, start.initrd, start.init, start.boot)
     except Unreadable as problem:
-        return Reader(None, f"its initramfs {problem}"), False
+        is_packed = isinstance(problem, Packed)
+        return Reader(None, f"its initramfs {problem}", is_packed=is_packed), False
     return found, driver and start.is_virtio
 
 

@@ -23,6 +23,8 @@ class Reader(NamedTuple):
     why: str
     takes_each: bool = False  # one ip= for each card, or the last one alone?
     is_dracut: bool = False  # which does nothing without rd.neednet
+    is_packed: bool = False  # so that it could not be looked at, as distributions' are
+    is_unlikely: bool = False  # it could not be told, but it would be unusual
 
 
 NOBODY = Reader(None, "nobody has looked")

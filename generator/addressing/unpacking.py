@@ -17,6 +17,10 @@ class Unreadable(Exception):
     """Why a file could not be looked at: the end of a sentence that begins with its name."""
 
 
+class Packed(Unreadable):
+    """It is compressed with what Python's library does not have."""
+
+
 class Decoder(Protocol):
     """As those of bz2 and lzma."""
 
@@ -75,5 +79,5 @@ def decoder(start: bytes) -> Decoder | None:
     compressed."""
     for magic, name in OTHERS.items():
         if start.startswith(magic):
-            raise Unreadable(f"is compressed with {name}, which is not read here")
+            raise Packed(f"is compressed with {name}, which is not read here")
     return next((make() for magic, make in DECODERS.items() if start.startswith(magic)), None)
