@@ -1,9 +1,9 @@
 """The method of a guest whose description names none.
 
 By the description, and where that leaves a kernel outside the image by what its files tell
-(evidence.py). Only where they show that nothing reads ip=, or that the kernel does not and a
-distribution packed its initramfs, is it another method than `kernel`: whoever renders where the files are not, or cannot be read, gets the same scripts but for the
-comment that says so.
+(evidence.py). Only where they show that nothing reads ip=, or that the kernel does not and its
+initramfs is packed as distributions do, is it another method than `kernel`: whoever renders where
+the files are not, or cannot be read, gets the same scripts but for the comment that says so.
 """
 
 from collections.abc import Mapping

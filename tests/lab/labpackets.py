@@ -7,7 +7,7 @@ import struct
 from typing import NamedTuple
 
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = range(1, 9)
-NOWHERE = "0.0.0.0"  # noqa: S104  an address in a packet, nothing listens there
+NOWHERE = "0.0.0.0"
 MAC = bytes.fromhex("5254c0a80702")
 COOKIE = bytes((99, 130, 83, 99))
 
