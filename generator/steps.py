@@ -15,6 +15,7 @@ class Line(NamedTuple):
     line: str
     stdin: str
     test: str  # as an if's condition; "" where it always runs
+    when: str  # the part of it that is not about what is there already
 
 
 class Step(NamedTuple):
@@ -43,9 +44,10 @@ def _step(operation: Operation) -> Step:
 
 
 def _line(command: Command) -> Line:
-    tests = [join(marked(command.when))] if command.when else []
-    tests += [f"! {join(marked(command.unless))}"] if command.unless else []
-    return Line(join(marked(command.argv)), command.stdin, " && ".join(tests))
+    when = join(marked(command.when))
+    unless = f"! {join(marked(command.unless))}" if command.unless else ""
+    test = " && ".join(filter(None, (when, unless)))
+    return Line(join(marked(command.argv)), command.stdin, test, when)
 
 
 def _label(operation: Operation) -> str:

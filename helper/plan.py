@@ -78,7 +78,7 @@ class EnsureRuleset(NamedTuple):
 
 
 class AddUplink(NamedTuple):
-    """Let guests, and nobody else, out through this interface; note what it was like before."""
+    """Let guests out through this interface: nobody else, unless it was open before. Note that."""
 
     uplink: Uplink
 
