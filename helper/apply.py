@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import groupby
 
 from . import firewall, host
@@ -121,8 +122,10 @@ class Work:
 
     def take_down(self, plan: p.Plan) -> list[str]:
         """As much of the plan as can be done; what could not be, in words."""
-        errors = []
+        errors: list[str] = []
         for step in _steps(plan):
+            if errors and isinstance(step[0], p.RemoveUplink | p.RemoveRuleset):
+                break  # they guard the host from what is still there
             try:
                 self._do(step)
             except OSError as error:
@@ -175,14 +178,17 @@ class Work:
             if link and (tap in self.descriptors or tap_of(link) == self.state.taps[tap]):
                 indexes.append(link.ifindex)
         strangers = any(link.group == p.DOOMED and not tap_of(link) for link in links.values())
-        together = len(indexes) > 1 and not strangers
-        for ifindex in indexes:
-            if together:
-                self.kernel.set_link(ifindex, up=False, group=p.DOOMED)
-            else:
-                self.kernel.delete_link(ifindex)
-        if together:
-            self.kernel.delete_group(p.DOOMED)
+        calls = [partial(self.kernel.delete_link, ifindex) for ifindex in indexes]
+        if len(indexes) > 1 and not strangers:
+            doom = partial(self.kernel.set_link, up=False, group=p.DOOMED)
+            calls = [partial(doom, ifindex) for ifindex in indexes]
+            calls.append(partial(self.kernel.delete_group, p.DOOMED))
+        for call in calls:
+            try:
+                call()
+            except OSError as error:
+                if error.errno != errno.ENODEV:  # its owner can end a tap at any moment
+                    raise
         for tap in set(taps) & set(self.descriptors):
             os.close(self.descriptors.pop(tap))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import struct
@@ -172,6 +173,21 @@ def test_a_port_forward_is_not_inherited_from_a_tap_that_its_owner_deleted(targe
     assert "8080" not in target.tapdraft().table
     assert "5353" not in target.tapdraft().table
     take_down(target, user="bob")
+
+
+def test_an_owner_who_ends_a_tap_during_down_keeps_no_other_without_rules(target: Lab) -> None:
+    """Before each request to the kernel in turn: all go, or what stays is guarded."""
+    for number in itertools.count(1):
+        assert_up(target.helper(*UP))
+        assert_up(target.helper(*words("two", 2)), "two")
+        traced = Traced(target, (HELPER, "down", "--all"))
+        if traced.find(sends, number) is None:
+            break
+        attack(target, OPEN_TAP + "fcntl.ioctl(attach('td-web'), 0x400454CB, 0)")
+        assert traced.end() == 0, traced.process.console
+        assert not target.tapdraft().taps
+    assert number > 8, "most were not tried"
+    take_down(target)
 
 
 def test_a_mac_that_the_owner_changed_is_no_obstacle(target: Lab) -> None:
