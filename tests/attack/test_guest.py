@@ -224,6 +224,7 @@ def test_a_guest_cannot_use_anothers_address(target: Lab, source: str) -> None:
     send(
         target,
         ipv4(udp(ATTACK, 9), source, WEB),
+        ipv4(udp(ATTACK, 67, 68), source, WEB),
         ipv4(udp(ATTACK, 5000), source),
         ipv4(icmp(8, ATTACK), source, WEB, 1),
         outside(),
