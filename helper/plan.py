@@ -199,4 +199,6 @@ def plan_down(tap: str, forwards: tuple[tuple[str, int], ...]) -> Plan:
 
 def plan_last(uplinks: tuple[Uplink, ...]) -> Plan:
     """What `down` means once no tap is left at all."""
-    return (*(RestoreForwarding(*uplink) for uplink in uplinks), RemoveRuleset())
+    # Where forwarding was on, nothing was changed: if it is off now, that is somebody's wish.
+    changed = (uplink for uplink in uplinks if uplink.was != "1")
+    return (*(RestoreForwarding(*uplink) for uplink in changed), RemoveRuleset())

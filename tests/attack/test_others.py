@@ -342,6 +342,17 @@ def test_other_tables_sysctls_routes_and_links_are_the_same_while_a_tap_is_up(ta
     target.run(["ip", "route", "flush", "table", "7"]).check()
 
 
+def test_forwarding_that_was_switched_off_meanwhile_stays_off(target: Lab) -> None:
+    """Neither another `up` nor the last `down` makes the host a router again."""
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]).check()
+    assert_up(target.helper(*UP))
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=0"]).check()
+    assert_refused(target.helper(*words("two", 2)), IN_THE_WAY, "eth0, which is excluded")
+    assert target.tapdraft().forwarding["eth0"] == 0
+    take_down(target)
+    assert target.tapdraft().forwarding["eth0"] == 0
+
+
 def test_a_route_to_another_users_guest_cannot_be_taken(target: Lab) -> None:
     """Neither by a request for one address, nor by a wider or narrower network, nor a host's."""
     assert_up(target.helper("up", "web", "192.168.7.1/30", "192.168.7.2", user="bob"))
