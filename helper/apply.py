@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import groupby
+from typing import get_args
 
 from . import firewall, host
 from . import plan as p
@@ -13,13 +14,8 @@ from .netlink import Kernel
 from .request import Request
 from .state import State, read, tap_of
 
-# Taps of many requests are made together and switched on together; they are deleted before the
-# rules that guard them.
-_ORDER = (
-    p.RemoveForward, p.DeleteTap, p.CreateTap, p.HardenTap, p.AddAddress, p.EnsureRuleset,
-    p.AddUplink, p.ForwardPort, p.EnableForwarding, p.SetUp, p.AddRoute, p.PersistTap,
-    p.RestoreForwarding, p.RemoveUplink, p.RemoveRuleset,
-)  # fmt: skip
+# Taps of many requests are made together and switched on together.
+_ORDER = get_args(p.Operation)
 _COMMITTED = (p.EnsureRuleset, p.AddUplink, p.ForwardPort)  # in one transaction
 
 
@@ -174,7 +170,7 @@ class Work:
         links = {link.ifindex: link for link in self.kernel.links()}
         indexes = []
         for tap in taps:  # what was made here need not be marked yet
-            link = links.get(self.indexes.get(tap, 0))
+            link = links.get(self.indexes[tap])
             if link and (tap in self.descriptors or tap_of(link) == self.state.taps[tap]):
                 indexes.append(link.ifindex)
         strangers = any(link.group == p.DOOMED and not tap_of(link) for link in links.values())
@@ -207,8 +203,9 @@ def _steps(plan: Iterable[p.Operation]) -> Iterable[list[p.Operation]]:
 
 
 def _failed(operation: p.Operation, error: OSError) -> str:
-    name = "".join(f" {c.lower()}" if c.isupper() else c for c in type(operation).__name__)
-    return f"{name.strip()} {' '.join(map(str, operation[:1]))}: {error.strerror}"
+    words = "".join(f" {c.lower()}" if c.isupper() else c for c in type(operation).__name__).split()
+    words += [str(getattr(field, "name", field)) for field in operation[:1]]  # an uplink's
+    return f"{' '.join(words)}: {error.strerror}"
 
 
 def _hint(error: OSError, left: list[str]) -> str:

@@ -154,10 +154,12 @@ class RemoveRuleset(NamedTuple):
     """No tap is left: remove the table."""
 
 
+# In the order in which those of many requests are carried out: taps are deleted before the rules
+# that guard them, and guarded before they are switched on.
 Operation = (
-    CreateTap | HardenTap | AddAddress | EnsureRuleset | AddUplink | EnableForwarding
-    | ForwardPort | SetUp | AddRoute | PersistTap | RemoveForward | DeleteTap
-    | RestoreForwarding | RemoveUplink | RemoveRuleset
+    RemoveForward | DeleteTap | CreateTap | HardenTap | AddAddress | EnsureRuleset | AddUplink
+    | ForwardPort | EnableForwarding | SetUp | AddRoute | PersistTap | RestoreForwarding
+    | RemoveUplink | RemoveRuleset
 )  # fmt: skip
 Plan = tuple[Operation, ...]
 

@@ -42,6 +42,8 @@ def assert_undone(lab: Lab, before: Snapshot, done: Result) -> None:
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
     assert "internal error" not in done.stderr
+    assert "Uplink(" not in done.stderr
+    assert " :" not in done.stderr
     residue = before.diff(lab.snapshot())
     assert not residue, f"{done}\n{residue}"
 
