@@ -187,16 +187,17 @@ def _send(channel: int, tap: int) -> None:
 
 
 def _down(requests: list[Request], work: Work) -> list[str]:
-    mine = work.state.of(work.uid)
-    # Somebody else's tap and none at all are answered alike.
-    named = [request.tap for request in requests] if requests[0].name else mine
+    mine = dict.fromkeys(work.state.of(work.uid))
+    # Somebody else's tap and none at all are answered alike; one that is named twice goes once.
+    named = dict.fromkeys(request.tap for request in requests) if requests[0].name else mine
     with caps.raised():
         errors = work.take_down(work.plan_down([tap for tap in named if tap in mine]))
     if errors:
         raise HelperError("; ".join(errors), "what could be taken down is down; try again")
     if not requests[0].name:
-        return [f"{len(named)} taps are down"]
-    return [f"{tap} {'is down' if tap in mine else 'was not up'}" for tap in named]
+        return [f"{len(mine)} taps are down"]
+    taps = (request.tap for request in requests)
+    return [f"{tap} {'is down' if tap in mine else 'was not up'}" for tap in taps]
 
 
 def _complain(error: HelperError) -> int:

@@ -3,7 +3,9 @@
 import errno
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import groupby
+from typing import get_args
 
 from . import firewall, host
 from . import plan as p
@@ -12,13 +14,8 @@ from .netlink import Kernel
 from .request import Request
 from .state import State, read, tap_of
 
-# Taps of many requests are made together and switched on together; they are deleted before the
-# rules that guard them.
-_ORDER = (
-    p.RemoveForward, p.DeleteTap, p.CreateTap, p.HardenTap, p.AddAddress, p.EnsureRuleset,
-    p.AddUplink, p.ForwardPort, p.EnableForwarding, p.SetUp, p.AddRoute, p.PersistTap,
-    p.RestoreForwarding, p.RemoveUplink, p.RemoveRuleset,
-)  # fmt: skip
+# Taps of many requests are made together and switched on together.
+_ORDER = get_args(p.Operation)
 _COMMITTED = (p.EnsureRuleset, p.AddUplink, p.ForwardPort)  # in one transaction
 
 
@@ -121,8 +118,10 @@ class Work:
 
     def take_down(self, plan: p.Plan) -> list[str]:
         """As much of the plan as can be done; what could not be, in words."""
-        errors = []
+        errors: list[str] = []
         for step in _steps(plan):
+            if errors and isinstance(step[0], p.RemoveUplink | p.RemoveRuleset):
+                break  # they guard the host from what is still there
             try:
                 self._do(step)
             except OSError as error:
@@ -171,18 +170,21 @@ class Work:
         links = {link.ifindex: link for link in self.kernel.links()}
         indexes = []
         for tap in taps:  # what was made here need not be marked yet
-            link = links.get(self.indexes.get(tap, 0))
+            link = links.get(self.indexes[tap])
             if link and (tap in self.descriptors or tap_of(link) == self.state.taps[tap]):
                 indexes.append(link.ifindex)
         strangers = any(link.group == p.DOOMED and not tap_of(link) for link in links.values())
-        together = len(indexes) > 1 and not strangers
-        for ifindex in indexes:
-            if together:
-                self.kernel.set_link(ifindex, up=False, group=p.DOOMED)
-            else:
-                self.kernel.delete_link(ifindex)
-        if together:
-            self.kernel.delete_group(p.DOOMED)
+        calls = [partial(self.kernel.delete_link, ifindex) for ifindex in indexes]
+        if len(indexes) > 1 and not strangers:
+            doom = partial(self.kernel.set_link, up=False, group=p.DOOMED)
+            calls = [partial(doom, ifindex) for ifindex in indexes]
+            calls.append(partial(self.kernel.delete_group, p.DOOMED))
+        for call in calls:
+            try:
+                call()
+            except OSError as error:
+                if error.errno != errno.ENODEV:  # its owner can end a tap at any moment
+                    raise
         for tap in set(taps) & set(self.descriptors):
             os.close(self.descriptors.pop(tap))
 
@@ -201,10 +203,9 @@ def _steps(plan: Iterable[p.Operation]) -> Iterable[list[p.Operation]]:
 
 
 def _failed(operation: p.Operation, error: OSError) -> str:
-    words = "".join(f" {c.lower()}" if c.isupper() else c for c in type(operation).__name__)
-    first = operation[0] if operation else ""
-    name = first.name if isinstance(first, p.Uplink) else first
-    return f"{words} {name}".strip() + f": {error.strerror}"
+    words = "".join(f" {c.lower()}" if c.isupper() else c for c in type(operation).__name__).split()
+    words += [str(getattr(field, "name", field)) for field in operation[:1]]  # an uplink's
+    return f"{' '.join(words)}: {error.strerror}"
 
 
 def _hint(error: OSError, left: list[str]) -> str:

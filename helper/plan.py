@@ -154,10 +154,12 @@ class RemoveRuleset(NamedTuple):
     """No tap is left: remove the table."""
 
 
+# In the order in which those of many requests are carried out: taps are deleted before the rules
+# that guard them, and guarded before they are switched on.
 Operation = (
-    CreateTap | HardenTap | AddAddress | EnsureRuleset | AddUplink | EnableForwarding
-    | ForwardPort | SetUp | AddRoute | PersistTap | RemoveForward | DeleteTap
-    | RestoreForwarding | RemoveUplink | RemoveRuleset
+    RemoveForward | DeleteTap | CreateTap | HardenTap | AddAddress | EnsureRuleset | AddUplink
+    | ForwardPort | EnableForwarding | SetUp | AddRoute | PersistTap | RestoreForwarding
+    | RemoveUplink | RemoveRuleset
 )  # fmt: skip
 Plan = tuple[Operation, ...]
 
@@ -199,4 +201,6 @@ def plan_down(tap: str, forwards: tuple[tuple[str, int], ...]) -> Plan:
 
 def plan_last(uplinks: tuple[Uplink, ...]) -> Plan:
     """What `down` means once no tap is left at all."""
-    return (*(RestoreForwarding(*uplink) for uplink in uplinks), RemoveRuleset())
+    # Where forwarding was on, nothing was changed: if it is off now, that is somebody's wish.
+    changed = (uplink for uplink in uplinks if uplink.was != "1")
+    return (*(RestoreForwarding(*uplink) for uplink in changed), RemoveRuleset())

@@ -120,9 +120,7 @@ def decisions(
         yield request, _decide(mine, request, uplinks, len(taps))
 
 
-def _decide(
-    mine: list[Section], request: Request, uplinks: Iterable[str], taps: int
-) -> Decision:
+def _decide(mine: list[Section], request: Request, uplinks: Iterable[str], taps: int) -> Decision:
     objections = []
     for section in mine:
         where = f"{PATH}:{section.line}: [{section.title}]"
@@ -208,8 +206,8 @@ def _count(word: str) -> int:
 
 def _ports(word: str) -> tuple[str, int, int]:
     protocol, _, ports = word.partition(":")
-    low, _, high = ports.partition("-")
-    span = (_count(low), _count(high or low))
+    low, dash, high = ports.partition("-")
+    span = (_count(low), _count(high if dash else low))
     if protocol not in PROTOCOLS or not 1 <= span[0] <= span[1] <= 65535:
         raise ValueError(f"{word!r} is no range of ports such as tcp:1024-65535")
     return protocol, *span

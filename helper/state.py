@@ -60,17 +60,17 @@ class State(NamedTuple):
         return tuple(Uplink(name, self._was(name)) for name in names)
 
     def _was(self, name: str) -> str:
-        if name in self.uplinks:
-            return self.uplinks[name]
         value = read_sysctl(f"ipv4/conf/{name}/forwarding") if name in self.links else None
         if value is None:
             raise InTheWay(f"there is no interface {name}", "ip link shows what there is")
-        if value == "0" and read_sysctl("ipv4/ip_forward") == "1":
+        was = self.uplinks.get(name, value)
+        # Not for a guest to undo: the host forwards elsewhere, or no longer does.
+        if value == "0" and (was == "1" or read_sysctl("ipv4/ip_forward") == "1"):
             raise InTheWay(
-                f"this host forwards, but {name} is excluded from it on purpose",
+                f"forwarding is off on {name}, which is excluded from it on purpose",
                 f"sysctl -w net/ipv4/conf/{name}/forwarding=1, or name another uplink",
             )
-        return value
+        return was
 
     def collision(self, requests: Iterable[Request]) -> str:
         """Which request's addresses overlap with the host's or another request's, or ''."""

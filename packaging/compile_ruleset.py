@@ -123,7 +123,7 @@ def _fib(flags: int, result: int, value: int) -> bytes:
     return _expression("fib", *fib) + _compare(_host(value))
 
 
-_IIFGROUP, _OIFGROUP, _IIFNAME, _OIFNAME = 21, 22, 6, 7
+_IIFGROUP, _OIFGROUP, _IIFNAME, _OIFNAME, _IIFKIND, _OIFKIND = 21, 22, 6, 7, 26, 27
 _L4 = _load("meta", 16)
 _IPV4 = _load("meta", 15) + _compare(b"\x02")
 _SADDR, _DADDR = 12, 16
@@ -146,6 +146,9 @@ TERMS = {
     "iifname @uplinks": _name_in(_IIFNAME, "uplinks"),
     "oifname @uplinks": _name_in(_OIFNAME, "uplinks"),
     "iifname @opened": _name_in(_IIFNAME, "opened"),
+    "oifname @opened": _name_in(_OIFNAME, "opened"),
+    'meta iifkind "bridge"': _load("meta", _IIFKIND) + _compare(b"bridge".ljust(16, b"\0")),
+    'meta oifkind "bridge"': _load("meta", _OIFKIND) + _compare(b"bridge".ljust(16, b"\0")),
     "meta nfproto ipv6": _load("meta", 15) + _compare(b"\x0a"),
     "udp sport 68 udp dport 67": _udp(68, 67),
     "udp sport 68 udp dport 10067": _udp(68, 10067),

@@ -118,6 +118,7 @@ def test_a_denied_name_that_cannot_be_looked_up_stops_everybody(load: Load) -> N
         "[user a]\nhost = ajar\n",
         "[user a]\ndeny = maybe\n",
         "[user a]\nforwards = tcp:9-1\n",
+        "[user a]\nforwards = tcp:1024-\n",
         "[user a]\nforwards = tcp:1-65536\n",
         "[user a]\nforwards = sctp:1-2\n",
         "[user a]\ntaps = 1\ntaps = 2\n",

@@ -224,6 +224,7 @@ def test_a_guest_cannot_use_anothers_address(target: Lab, source: str) -> None:
     send(
         target,
         ipv4(udp(ATTACK, 9), source, WEB),
+        ipv4(udp(ATTACK, 67, 68), source, WEB),
         ipv4(udp(ATTACK, 5000), source),
         ipv4(icmp(8, ATTACK), source, WEB, 1),
         outside(),
@@ -431,6 +432,51 @@ def test_what_others_forward_meanwhile_still_gets_in(target: Lab) -> None:
     target.run(["nft", "delete", "table", "ip", "others"]).check()
     take_down(target)
     target.run(["sysctl", "-qw", "net.ipv4.ip_forward=0"]).check()
+
+
+def test_ipv6_that_the_host_forwards_still_gets_through(make_lab: type[Lab]) -> None:
+    """The host routes IPv6 and no IPv4: that tapdraft opens its uplink for guests changes nothing."""
+    lab, inner = make_lab(uplinks=("eth0", "eth1")), "2001:db8:2::77"
+    lab.run(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"]).check()
+    lab.run(["ip", "address", "add", "2001:db8:1::2/64", "dev", "eth0", "nodad"]).check()
+    lab.run(["ip", "address", "add", "2001:db8:2::2/64", "dev", "eth1", "nodad"]).check()
+    lab.run(["ip", "neigh", "add", inner, "lladdr", "02:00:00:00:00:77", "dev", "eth1"]).check()
+    own = ["ip", "address", "add", "2001:db8:1::1/64", "dev", "eth0", "nodad"]
+    lab.run(own, netns="outside").check()
+    lab.run(["ip", "route", "add", inner, "via", "2001:db8:1::2"], netns="outside").check()
+    assert_up(lab.helper(*UP, "uplink=eth0"))
+    wire = watch(lab, "eth1", "host")
+    lab.run([*program(_SAY_BY_IPV6), inner], netns="outside").check()
+    wire.expect(DONE.decode(), 20)
+
+
+_SAY_BY_IPV6 = """if True:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
+        udp.sendto(b"finish", (sys.argv[1], 9))"""
+_BRIDGE = """
+ip link add br0 type bridge
+ip link set eth0 master br0
+ip link add port type veth peer name machine
+ip link set port master br0
+for link in br0 port machine; do ip link set $link up; done
+ip address del 203.0.113.2/24 dev eth0
+ip address add 203.0.113.2/24 dev br0
+ip route add default via 203.0.113.1
+cd /proc/sys/net
+[ ! -e bridge ] || echo 1 > bridge/bridge-nf-call-iptables
+"""
+
+
+def test_what_a_bridge_hands_on_still_gets_through(make_lab: type[Lab]) -> None:
+    """The uplink is a bridge with other machines on it, and br_netfilter asks the rules."""
+    lab, machine = make_lab(uplinks=("eth0", "eth1")), "203.0.113.50"
+    lab.run(["sh", "-ec", _BRIDGE]).check()
+    arp = ["ip", "neigh", "add", machine, "lladdr", "02:00:00:00:00:50", "dev", "eth0"]
+    lab.run(arp, netns="outside").check()
+    assert_up(lab.helper(*UP, "uplink=br0"))
+    wire = watch(lab, "machine", "host")
+    say(lab, machine, netns="outside")
+    wire.expect(DONE.decode(), 20)
 
 
 @pytest.mark.parametrize("mode", ["nat", "isolated"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import struct
@@ -174,6 +175,21 @@ def test_a_port_forward_is_not_inherited_from_a_tap_that_its_owner_deleted(targe
     take_down(target, user="bob")
 
 
+def test_an_owner_who_ends_a_tap_during_down_keeps_no_other_without_rules(target: Lab) -> None:
+    """Before each request to the kernel in turn: all go, or what stays is guarded."""
+    for number in itertools.count(1):
+        assert_up(target.helper(*UP))
+        assert_up(target.helper(*words("two", 2)), "two")
+        traced = Traced(target, (HELPER, "down", "--all"))
+        if traced.find(sends, number) is None:
+            break
+        attack(target, OPEN_TAP + "fcntl.ioctl(attach('td-web'), 0x400454CB, 0)")
+        assert traced.end() == 0, traced.process.console
+        assert not target.tapdraft().taps
+    assert number > 8, "most were not tried"
+    take_down(target)
+
+
 def test_a_mac_that_the_owner_changed_is_no_obstacle(target: Lab) -> None:
     assert_up(target.helper(*UP))
     attack(
@@ -324,6 +340,17 @@ def test_other_tables_sysctls_routes_and_links_are_the_same_while_a_tap_is_up(ta
     target.assert_no_residue(before)
     target.run(["nft", "flush", "ruleset"]).check()
     target.run(["ip", "route", "flush", "table", "7"]).check()
+
+
+def test_forwarding_that_was_switched_off_meanwhile_stays_off(target: Lab) -> None:
+    """Neither another `up` nor the last `down` makes the host a router again."""
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]).check()
+    assert_up(target.helper(*UP))
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=0"]).check()
+    assert_refused(target.helper(*words("two", 2)), IN_THE_WAY, "eth0, which is excluded")
+    assert target.tapdraft().forwarding["eth0"] == 0
+    take_down(target)
+    assert target.tapdraft().forwarding["eth0"] == 0
 
 
 def test_a_route_to_another_users_guest_cannot_be_taken(target: Lab) -> None:

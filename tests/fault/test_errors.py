@@ -42,6 +42,8 @@ def assert_undone(lab: Lab, before: Snapshot, done: Result) -> None:
     assert done.stdout == ""
     assert re.match(r"error: [a-z0-9 ./-]+: [A-Z][a-z ]+\n", done.stderr), done.stderr
     assert "internal error" not in done.stderr
+    assert "Uplink(" not in done.stderr
+    assert " :" not in done.stderr
     residue = before.diff(lab.snapshot())
     assert not residue, f"{done}\n{residue}"
 
@@ -74,6 +76,21 @@ def test_a_down_that_is_refused_anywhere_can_be_repeated(target: Lab, error: str
         run(target, "none", "0", error, "down", "--all").check()
         target.assert_no_residue(before)
     assert number > 5
+
+
+def test_a_down_that_is_refused_anywhere_leaves_no_tap_without_its_rules(target: Lab) -> None:
+    """Or its guest would reach the host and all that this routes to."""
+    for number in itertools.count(1):
+        for name, first in (("web", 1), ("two", 5)):
+            words = ("up", name, f"192.168.7.{first}/30", f"192.168.7.{first + 1}")
+            run(target, "none", "0", "ENOMEM", *words).check()
+        done = run(target, "request", str(number), "ENOMEM", "down", "--all")
+        there = target.tapdraft()
+        assert there.table or not any(tap.up for tap in there.taps), f"request {number}: {done}"
+        run(target, "none", "0", "ENOMEM", "down", "--all").check()
+        if done.status == NO_MORE:
+            break
+    assert number > 8
 
 
 # The system calls by which an `up` changes something, with an error that each may have.

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -58,6 +59,9 @@ class Wired:
         for package in ("helper", "generator"):
             shutil.copytree(ROOT / package, lab.site.path(f"{MODULES}/tapdraft/{package}"),
                             dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        compiler = [PYTHON, ROOT / "packaging/compile_ruleset.py", ROOT / "helper/ruleset.nft"]
+        done = subprocess.run(compiler, check=True, capture_output=True)
+        lab.write(f"{MODULES}/tapdraft/helper/ruleset.bin", done.stdout)
         self.helper("up", "web", *(network or (f"{HOST}/30", GUEST))).check()
         mounts = f"--mount=/proc/{lab.host.pid}/ns/mnt"
         self.space = GuestSpace(["nsenter", mounts, "--", "unshare", "--net", "--uts", "--mount",

@@ -188,6 +188,14 @@ def test_an_address_that_overlaps_what_the_host_has_is_refused(
     lab.assert_no_residue(before)
 
 
+def test_a_guest_may_be_named_twice_to_be_taken_down(lab: Lab) -> None:
+    before = lab.snapshot()
+    lab.helper(*WEB, user="alice").check()
+    done = lab.helper("-", user="alice", input="down web\ndown web\n").check()
+    assert done.stdout == "td-web is down\n" * 2
+    lab.assert_no_residue(before)
+
+
 def test_the_ruleset_in_the_kernel_is_the_text_that_was_reviewed(lab: Lab) -> None:
     def rules() -> object:
         listed = json.loads(lab.run(["nft", "-j", "list", "table", "inet", "tapdraft"]).stdout)
