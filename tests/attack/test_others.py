@@ -197,6 +197,14 @@ def test_one_tap_more_than_the_quota_is_refused(target: Lab) -> None:
     take_down(target)
 
 
+def test_nobody_uses_up_anothers_quota(target: Lab) -> None:
+    target.site.policy("[group tapdraft]\nsubnets=192.168.7.0/24\ntaps=1\nmodes=nat\nuplinks=*\n")
+    assert_up(target.helper(*words("bobs", 9), user="bob"), "bobs")
+    assert_up(target.helper(*UP))
+    take_down(target)
+    take_down(target, user="bob")
+
+
 def test_two_sections_do_not_add_up_to_a_larger_quota(target: Lab) -> None:
     """Nor does the member of many groups get a mode from one and a subnet from another."""
     section = "[{}]\nsubnets={}\ntaps={}\nmodes={}\nuplinks=*\n"

@@ -122,6 +122,39 @@ def test_a_second_up_with_other_words_is_refused_and_changes_nothing(lab: Lab, w
     lab.assert_no_residue(before)
 
 
+FAR = ("up", "web", "192.168.7.1/32", "192.168.7.2", "uplink=eth0", "forward=tcp:8080:80")
+WIDE = ("up", "web", "192.168.7.1/29", "192.168.7.2", "uplink=eth0")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (FAR, (*FAR, "queues=2")),
+        (FAR, (*FAR, "uplink=eth1")),
+        (FAR, (*FAR, "forward=udp:5353:53")),
+        (FAR, (*FAR[:-1], "forward=tcp:8080:81")),
+        (FAR, FAR[:-1]),
+        (FAR[:-1], ("up", "web", "192.168.7.1/32", "192.168.7.3", "uplink=eth0")),
+        (FAR[:-1], ("up", "web", "192.168.7.1/30", "192.168.7.2", "uplink=eth0")),
+        (WIDE, ("up", "web", "192.168.7.3/29", "192.168.7.2", "uplink=eth0")),
+    ],
+)
+def test_a_second_up_may_differ_in_nothing_that_shows_on_the_host(
+    make_lab: type[Lab], first: tuple[str, ...], second: tuple[str, ...]
+) -> None:
+    lab = make_lab(uplinks=("eth0", "eth1"))
+    lab.helper(*first, user="alice").check()
+    before = lab.snapshot()
+    assert "with other words" in lab.helper(*second, user="alice").check(4).stderr
+    lab.assert_no_residue(before)
+
+
+def test_a_tap_that_somebody_has_switched_off_is_not_called_up(lab: Lab) -> None:
+    lab.helper(*WEB, user="alice").check()
+    lab.run(["ip", "link", "set", "td-web", "down"]).check()
+    assert "with other words" in lab.helper(*WEB, user="alice").check(4).stderr
+
+
 def test_down_for_what_is_not_there_succeeds(lab: Lab) -> None:
     before = lab.snapshot()
     lab.helper("down", "web", user="alice").check()
@@ -175,12 +208,15 @@ def test_one_bad_request_of_many_changes_nothing(lab: Lab) -> None:
         ("10.9.0.1/16", "10.9.0.2"),
         ("10.9.8.5/30", "10.9.8.6"),
         ("192.0.2.9/32", "10.9.8.7"),
+        ("10.7.7.5/30", "10.7.7.6"),
     ],
 )
 def test_an_address_that_overlaps_what_the_host_has_is_refused(
     lab: Lab, address: str, guest: str
 ) -> None:
     lab.run(["ip", "route", "add", "unreachable", "10.9.8.0/24"]).check()
+    # No route leads to its net.
+    lab.run(["ip", "address", "add", "10.7.7.1/24", "dev", "eth0", "noprefixroute"]).check()
     lab.site.policy(DEFAULT_POLICY.replace("192.168.7.0/24", "0.0.0.0/0"))
     before = lab.snapshot()
     result = lab.helper("up", "web", address, guest, user="alice").check(4)
