@@ -70,6 +70,50 @@ def test_what_is_not_permitted_is_refused_and_named(load: Load, words: str, obje
     assert objection in decision.reason
 
 
+WIDE = (
+    "subnets = 192.168.7.0/24\ntaps = 2\nmodes = nat\nhost = open\n"
+    "forwards = tcp:1024-2048, udp:53\nuplinks = *, fifteenletters1\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "permitted"),
+    [
+        ("host=open", True),
+        ("uplink=wlan0", True),
+        ("forward=tcp:1023:80", False),
+        ("forward=tcp:1024:80", True),
+        ("forward=tcp:2048:80", True),
+        ("forward=tcp:2049:80", False),
+        ("forward=udp:52:1", False),
+        ("forward=udp:53:1", True),
+        ("forward=udp:54:1", False),
+    ],
+)
+def test_a_section_permits_up_to_its_bounds_and_no_further(
+    load: Load, words: str, permitted: bool
+) -> None:
+    assert decide(load(f"[user {USER}]\n{WIDE}"), f"{UP} {words}").permitted == permitted
+
+
+def test_blanks_tabs_comments_and_empty_lines_mean_nothing(load: Load) -> None:
+    text = f"\n# [user nobody]\n\t# see [1]\n \t[user {USER}]\t\n"
+    text += WIDE.replace(" = ", "\t=\t").replace("\n", " \n\n")
+    assert load(text) == [load(f"[user {USER}]\n{WIDE}")[0]._replace(line=4)]
+
+
+def test_a_section_names_users_or_groups_and_never_the_other_kind(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, group = pwd.getpwuid(os.getuid()), grp.getgrgid(os.getgid())
+    users, groups = {"me": user}, {"us": group}
+    monkeypatch.setattr(pwd, "getpwnam", users.__getitem__)
+    monkeypatch.setattr(grp, "getgrnam", groups.__getitem__)
+    for title, permitted in (("user me", True), ("group us", True), ("user us", False),
+                             ("group me", False)):  # fmt: skip
+        assert decide(load(f"[{title}]\n{ALL}"), UP).permitted == permitted
+
+
 def test_an_empty_section_permits_no_up(load: Load) -> None:
     assert not decide(load(f"[user {USER}]\n"), UP).permitted
 
@@ -121,6 +165,13 @@ def test_a_denied_name_that_cannot_be_looked_up_stops_everybody(load: Load) -> N
         "[user a]\nforwards = tcp:1024-\n",
         "[user a]\nforwards = tcp:1-65536\n",
         "[user a]\nforwards = sctp:1-2\n",
+        "[user a]\nforwards = tcp:0-9\n",
+        "[user a]\nforwards = tcp:\n",
+        "[user a]\ntaps = \u0663\n",
+        "[user a]\ntaps = 100000\n",
+        "[user a]\nuplinks = eth0 eth1\n",
+        "[user a]\nuplinks = eth0, sixteenletters16\n",
+        "[user a]\nname = b\n",
         "[user a]\ntaps = 1\ntaps = 2\n",
         "[user a]\n[user a]\n",
         "[user a\n",
@@ -131,7 +182,8 @@ def test_a_denied_name_that_cannot_be_looked_up_stops_everybody(load: Load) -> N
 def test_a_mistake_in_the_policy_stops_everybody_and_is_named(load: Load, text: str) -> None:
     with pytest.raises(InTheWay) as error:
         load(text)
-    assert policy.PATH in str(error.value) or "line" in str(error.value)
+    last = text.count("\n")  # each of them is about its last line
+    assert str(error.value).startswith(f"{policy.PATH}:{last}: ")
 
 
 def test_a_missing_policy_permits_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

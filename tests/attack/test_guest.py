@@ -14,6 +14,7 @@ from frames import (
     GUEST,
     arp,
     assert_harmless,
+    checksum,
     ethernet,
     icmp,
     ipv4,
@@ -354,6 +355,45 @@ def test_router_advertisements_and_neighbours_of_a_guest_change_nothing(target: 
     take_down(target)
 
 
+def test_ipv6_of_a_guest_is_dropped_even_where_its_tap_has_been_given_it(target: Lab) -> None:
+    """As by a host's own settings, which switch it on for every interface that comes up."""
+    start(target, "host=open")
+    target.run(["sysctl", "-qw", "net.ipv6.conf.td-web.disable_ipv6=0"]).check()
+    server = target.start(
+        program("""if True:
+        server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        server.bind(("::", 5000))
+        print("listening", flush=True)
+        while True:
+            print(server.recv(1000), flush=True)
+        """)
+    )
+    server.expect("listening", 20)
+    addresses = bytes.fromhex("fe80") + bytes(13) + b"\x09" + bytes.fromhex("ff02")
+    addresses += bytes(13) + b"\1"
+    data = udp(ATTACK, 5000)
+    total = checksum(addresses + struct.pack("!II", len(data), 17) + data)
+    data = data[:6] + struct.pack("!H", total) + data[8:]
+    packet = b"\x60\0\0\0" + struct.pack("!HBB", len(data), 17, 64) + addresses + data
+    send(target, ethernet(packet, 0x86DD, b"\x33\x33\0\0\0\1"))
+    say(target, "127.0.0.1", port=5000)
+    assert_harmless(server)
+    server.stop()
+    take_down(target)
+
+
+def test_nothing_but_dhcp_comes_from_no_address(target: Lab) -> None:
+    """Where the host is open, what is broadcast would reach whoever listens there."""
+    start(target, "host=open")
+    server = listen(target, 5000)
+    everybody = b"\xff" * 6
+    send(target, ipv4(udp(ATTACK, 5000), "0.0.0.0", "255.255.255.255", to_mac=everybody))
+    say(target, "127.0.0.1", port=5000)
+    assert_harmless(server)
+    server.stop()
+    take_down(target)
+
+
 def test_redirects_of_a_guest_change_no_route(target: Lab) -> None:
     start(target)
     assert target.ping("203.0.113.1")
@@ -369,9 +409,13 @@ def test_redirects_of_a_guest_change_no_route(target: Lab) -> None:
     take_down(target)
 
 
+@pytest.mark.parametrize("forwards", ["0", "1"])
 @pytest.mark.parametrize(("mode", "may"), [("nat", False), ("isolated", False), ("routed", True)])
-def test_the_outside_can_begin_only_with_a_routed_guest(target: Lab, mode: str, may: bool) -> None:
-    """A neighbour that sends to the guest's address by way of the host."""
+def test_the_outside_can_begin_only_with_a_routed_guest(
+    target: Lab, mode: str, may: bool, forwards: str
+) -> None:
+    """A neighbour that sends to the guest's address by way of the host, a router itself or not."""
+    target.run(["sysctl", "-qw", f"net.ipv4.ip_forward={forwards}"]).check()
     start(target, mode, "forward=udp:5353:53")
     reader = receive(target, "td-web", "alice")
     target.run(["ip", "route", "add", "192.168.7.0/24", "via", HOST], netns="outside").check()
@@ -384,6 +428,25 @@ def test_the_outside_can_begin_only_with_a_routed_guest(target: Lab, mode: str, 
     reader.stop()
     target.run(["ip", "route", "flush", "192.168.7.0/24"], netns="outside").check()
     take_down(target)
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=0"]).check()
+
+
+@pytest.mark.parametrize("mode", ["nat", "routed"])
+def test_who_is_behind_no_uplink_reaches_no_guest(target: Lab, mode: str) -> None:
+    """Neither at its own address nor at a forwarded port, though the host routes for them."""
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]).check()
+    start(target, mode, "uplink=eth0", "forward=udp:5353:53")
+    reader = receive(target, "td-web", "alice")
+    way = ["192.168.7.0/24", "via", "192.0.2.2"]
+    target.run(["ip", "route", "add", *way], netns="outside").check()
+    say(target, GUEST, ATTACK, netns="outside")
+    say(target, "192.0.2.2", ATTACK, netns="outside", port=5353)
+    say(target, HOST, DONE, netns="outside", port=5353)
+    assert_harmless(reader)
+    reader.stop()
+    target.run(["ip", "route", "del", *way], netns="outside").check()
+    take_down(target)
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=0"]).check()
 
 
 INNER = "192.0.2.77"  # behind the second interface of the host
@@ -411,6 +474,19 @@ def test_the_host_does_not_become_a_router_for_its_neighbours(target: Lab, since
     say(target, "192.0.2.1")
     inner.expect(DONE.decode(), 20)
     assert (ATTACK.decode() in inner.console) == (since == "before")
+    inner.stop()
+    inner_net(target, "del")
+    take_down(target)
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=0"]).check()
+
+
+def test_a_forwarded_port_is_not_taken_from_what_the_host_routes_for_others(target: Lab) -> None:
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]).check()
+    assert_up(target.helper(*UP, "uplink=eth0", "forward=udp:5353:53"))
+    inner = watch(target, "eth1", "host")
+    inner_net(target, "add")
+    say(target, INNER, DONE, netns="outside", port=5353)
+    inner.expect(DONE.decode(), 20)
     inner.stop()
     inner_net(target, "del")
     take_down(target)
@@ -477,6 +553,33 @@ def test_what_a_bridge_hands_on_still_gets_through(make_lab: type[Lab]) -> None:
     wire = watch(lab, "machine", "host")
     say(lab, machine, netns="outside")
     wire.expect(DONE.decode(), 20)
+
+
+def test_what_others_are_answered_meanwhile_still_gets_in(target: Lab) -> None:
+    """As when a container asks somebody outside while a guest is up."""
+    outer = "203.0.113.77"
+    ways = ((outer, "192.0.2.2", "eth0"), (INNER, HOST, "eth1"))
+    assert_up(target.helper(*UP, "uplink=eth0"))
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]).check()
+    for to, via, leaves in ways:
+        target.run(["ip", "route", "add", to, "via", via], netns="outside").check()
+        there = ["lladdr", "02:00:00:00:00:77", "dev", leaves]
+        target.run(["ip", "neigh", "add", to, *there]).check()
+    inner = watch(target, "eth1", "host")
+    speak = """if True:
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.setsockopt(socket.IPPROTO_IP, 19, 1)  # IP_TRANSPARENT: in another's name
+        udp.bind((sys.argv[1], 9))
+        udp.sendto(sys.argv[3].encode(), (sys.argv[2], 9))"""
+    for source, to, data in ((INNER, outer, "asked"), (outer, INNER, DONE.decode())):
+        target.run([*program(speak), source, to, data], netns="outside").check()
+    inner.expect(DONE.decode(), 20)
+    inner.stop()
+    for to, via, leaves in ways:
+        target.run(["ip", "route", "del", to, "via", via], netns="outside").check()
+        target.run(["ip", "neigh", "del", to, "dev", leaves]).check()
+    take_down(target)
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=0"]).check()
 
 
 @pytest.mark.parametrize("mode", ["nat", "isolated"])

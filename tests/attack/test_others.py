@@ -213,6 +213,14 @@ def test_one_tap_more_than_the_quota_is_refused(target: Lab) -> None:
     take_down(target)
 
 
+def test_nobody_uses_up_anothers_quota(target: Lab) -> None:
+    target.site.policy("[group tapdraft]\nsubnets=192.168.7.0/24\ntaps=1\nmodes=nat\nuplinks=*\n")
+    assert_up(target.helper(*words("bobs", 9), user="bob"), "bobs")
+    assert_up(target.helper(*UP))
+    take_down(target)
+    take_down(target, user="bob")
+
+
 def test_two_sections_do_not_add_up_to_a_larger_quota(target: Lab) -> None:
     """Nor does the member of many groups get a mode from one and a subnet from another."""
     section = "[{}]\nsubnets={}\ntaps={}\nmodes={}\nuplinks=*\n"
@@ -302,6 +310,34 @@ def test_a_foreign_table_with_our_name_is_not_touched(
     )
     target.assert_no_residue(before)
     target.run(["nft", "delete", "table", "inet", "tapdraft"]).check()
+
+
+@pytest.mark.parametrize("note", ["", 'comment "forwarding was 7"', 'comment "forwarding was "'])
+def test_a_damaged_note_of_what_to_restore_is_refused_and_not_guessed_at(
+    target: Lab, note: str
+) -> None:
+    assert_up(target.helper(*UP))
+    change = "delete element inet tapdraft uplinks {{ eth0 }}; "
+    change += "add element inet tapdraft uplinks {{ eth0 {} }}"
+    target.run(["nft", change.format(note)]).check()
+    before = target.snapshot()
+    for request in (words("two", 2), ("down", "--all")):
+        assert_refused(target.helper(*request), IN_THE_WAY, "note of what to restore is damaged")
+    target.assert_no_residue(before)
+    target.run(["nft", change.format('comment "forwarding was 0"')]).check()
+    take_down(target)
+
+
+def test_a_port_forward_that_is_none_of_ours_is_refused_and_not_dropped(target: Lab) -> None:
+    assert_up(target.helper(*UP))
+    element = "element inet tapdraft forwards {{ sctp . 9 {}}}"
+    target.run(["nft", "add " + element.format(": 192.168.7.2 . 9 ")]).check()
+    before = target.snapshot()
+    for request in (words("two", 2), ("down", "--all")):
+        assert_refused(target.helper(*request), 1, "port forwards cannot be read")
+    target.assert_no_residue(before)
+    target.run(["nft", "delete " + element.format("")]).check()
+    take_down(target)
 
 
 OTHERS = """

@@ -145,6 +145,13 @@ def test_a_policy_that_is_not_understood_whole_permits_nothing(
     assert_refused(target.helper(*UP), IN_THE_WAY, f"policy.conf.*{error}")
 
 
+def test_a_policy_of_the_largest_size_is_read_to_its_end(target: Lab) -> None:
+    end = "[user alice]\ndeny = yes\n"
+    target.site.policy(DEFAULT_POLICY + "#\n".rjust(65536 - len(DEFAULT_POLICY + end), "#") + end)
+    assert target.site.path(POLICY).stat().st_size == 65536
+    assert_refused(target.helper(*UP), REFUSED, "denies everything")
+
+
 @pytest.mark.parametrize(
     "content", ["uplinks = *,\n  deny = yes\n", "\t[user alice]\n  deny = yes\n"]
 )
@@ -167,6 +174,7 @@ PERMITTED = "subnets=192.168.7.0/24\ntaps=9\nmodes=nat\nuplinks=*\n"
         "[group nogroup]\n" + PERMITTED,
         "[group wheel]\n" + PERMITTED,
         "[user bob]\n" + PERMITTED,
+        "[user tapdraft]\n" + PERMITTED,
         "[group nobody-has-this]\n" + PERMITTED,
         "[user nobody-has-this]\n" + PERMITTED,
         "[user 61001]\n" + PERMITTED,
@@ -220,6 +228,25 @@ def test_a_group_given_up_by_the_session_still_denies(target: Lab) -> None:
             ]
         )
         assert_refused(done, REFUSED, r"\[group students\] denies everything")
+
+
+def test_a_users_own_group_denies_where_the_session_has_another(target: Lab) -> None:
+    """As after newgrp(1): nobody is in the list of members of their first group."""
+    target.site.policy(DEFAULT_POLICY + "[group alice]\ndeny = yes\n")
+    other = ["--reuid=alice", f"--regid={GROUP}", f"--groups={GROUP}", "--inh-caps=-all"]
+    done = target.run(["setpriv", *other, HELPER, *UP])
+    assert_refused(done, REFUSED, r"\[group alice\] denies everything")
+
+
+def test_a_group_joined_after_the_session_began_does_not_permit(target: Lab) -> None:
+    """What the kernel says of the caller counts, not what the list of members has become."""
+    target.site.policy("[group students]\n" + PERMITTED)
+    with changed(
+        target, "echo students:x:61777:alice >> /etc/group", "sed -i /^students:/d /etc/group"
+    ):
+        own = ["--reuid=alice", "--regid=alice", f"--groups={GROUP},61001", "--inh-caps=-all"]
+        done = target.run(["setpriv", *own, HELPER, *UP])
+        assert_refused(done, REFUSED, "names the caller")
 
 
 def test_a_group_that_was_left_permits_no_longer_than_the_session(target: Lab) -> None:

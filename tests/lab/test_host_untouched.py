@@ -27,3 +27,13 @@ def test_the_host_keeps_its_own_source_address_and_port(lab: Lab, mode: str) -> 
     page = lab.run([PYTHON, "-c", ASK, lab.web]).check().stdout
     assert "you are 203.0.113.77\n" in page
     outside.expect(r"^http 203\.0\.113\.77 777 ", 10)
+
+
+@pytest.mark.parametrize("mode", ["nat", "routed", "isolated"])
+def test_the_host_is_reached_by_ipv6_as_before(lab: Lab, mode: str) -> None:
+    """A guest has none and the rules drop it; but they look at nothing that others send."""
+    for netns, address in (("host", "fd00::2/64"), ("outside", "fd00::1/64")):
+        add = ["ip", "address", "add", address, "dev", "eth0", "nodad"]
+        lab.run(add, netns=netns).check()
+    lab.helper(*WEB, mode).check()
+    assert lab.ping("fd00::2", netns="outside")

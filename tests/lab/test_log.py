@@ -33,8 +33,13 @@ def test_what_failed_is_logged_with_its_reason(lab: Lab) -> None:
 
 
 def test_words_that_are_no_request_are_logged_without_repeating_what_was_sent(lab: Lab) -> None:
-    lab.helper("up", "web\ndecision=allow", "x").check(2)
-    assert not lab.site.logged(r"decision=allow")
+    lab.helper("up", "decision=allow").check(2)
+    lab.helper("-", input="up decision=allow\nup decision=allow\n").check(2)
+    by_argument, by_input = lab.site.syslog.lines()
+    for line in (by_argument, by_input):
+        assert line.startswith(AUTHPRIV_WARNING)
+        assert 'decision=refuse uid=61001 gid=61001 request="" reason="malformed: ' in line
+        assert "decision=allow" not in line
 
 
 def test_asking_who_permits_what_changes_nothing_and_needs_no_capability(lab: Lab) -> None:

@@ -92,6 +92,47 @@ def test_an_uplink_that_is_excluded_from_forwarding_on_purpose_is_not_used(lab: 
     lab.assert_no_residue(before)
 
 
+def test_the_halves_of_a_default_route_are_a_way_out_and_no_overlap(lab: Lab) -> None:
+    # As VPNs have them.
+    for half in ("0.0.0.0/1", "128.0.0.0/1"):
+        lab.run(["ip", "route", "add", half, "via", "203.0.113.1"]).check()
+    lab.run(["ip", "route", "delete", "default"]).check()
+    lab.helper(*WEB, user="alice").check()
+    assert lab.tapdraft().forwarding["eth0"] == 1
+
+
+def test_neither_loopback_nor_another_tap_is_taken_for_a_way_out(lab: Lab) -> None:
+    # A transparent proxy has the one, a guest that is a gateway the other.
+    lab.run(["ip", "route", "add", "local", "default", "dev", "lo", "table", "100"]).check()
+    lab.helper(*WEB, user="alice").check()
+    way = ["default", "via", "192.168.7.2", "metric", "9"]
+    lab.run(["ip", "route", "add", *way]).check()
+    lab.helper("up", "db", "192.168.7.5/30", "192.168.7.6", user="alice").check()
+    uplinks = lab.run(["nft", "list", "set", "inet", "tapdraft", "uplinks"]).check().stdout
+    assert uplinks.count("forwarding was") == 1
+
+
+def test_an_uplink_that_does_not_exist_is_refused(lab: Lab) -> None:
+    before = lab.snapshot()
+    result = lab.helper(*WEB, "uplink=eth7", user="alice").check(4)
+    assert "there is no interface eth7" in result.stderr
+    lab.assert_no_residue(before)
+
+
+def test_only_who_leaves_needs_an_uplink(lab: Lab) -> None:
+    lab.site.policy(DEFAULT_POLICY.replace("uplinks  = *", "uplinks  = eth0"))
+    lab.run(["ip", "route", "delete", "default"]).check()
+    before = lab.snapshot()
+    result = lab.helper(*WEB, user="alice").check(4)
+    assert "no interface carries a default route" in result.stderr
+    lab.assert_no_residue(before)
+    lab.site.policy(DEFAULT_POLICY.replace("uplinks  = *", "uplinks  ="))
+    lab.helper(*WEB[:4], "isolated", user="alice").check()
+    assert lab.tapdraft().forwarding["eth0"] == 0
+    lab.helper("down", "web", user="alice").check()
+    lab.assert_no_residue(before)
+
+
 def test_an_uplink_that_is_gone_by_then_is_no_error(make_lab: type[Lab]) -> None:
     lab = make_lab(uplinks=("eth0", "eth1"))
     lab.helper(*WEB, "uplink=eth1", user="alice").check()
@@ -120,6 +161,39 @@ def test_a_second_up_with_other_words_is_refused_and_changes_nothing(lab: Lab, w
     result = lab.helper(*WEB, word, user="alice").check(4)
     assert "with other words" in result.stderr
     lab.assert_no_residue(before)
+
+
+FAR = ("up", "web", "192.168.7.1/32", "192.168.7.2", "uplink=eth0", "forward=tcp:8080:80")
+WIDE = ("up", "web", "192.168.7.1/29", "192.168.7.2", "uplink=eth0")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (FAR, (*FAR, "queues=2")),
+        (FAR, (*FAR, "uplink=eth1")),
+        (FAR, (*FAR, "forward=udp:5353:53")),
+        (FAR, (*FAR[:-1], "forward=tcp:8080:81")),
+        (FAR, FAR[:-1]),
+        (FAR[:-1], ("up", "web", "192.168.7.1/32", "192.168.7.3", "uplink=eth0")),
+        (FAR[:-1], ("up", "web", "192.168.7.1/30", "192.168.7.2", "uplink=eth0")),
+        (WIDE, ("up", "web", "192.168.7.3/29", "192.168.7.2", "uplink=eth0")),
+    ],
+)
+def test_a_second_up_may_differ_in_nothing_that_shows_on_the_host(
+    make_lab: type[Lab], first: tuple[str, ...], second: tuple[str, ...]
+) -> None:
+    lab = make_lab(uplinks=("eth0", "eth1"))
+    lab.helper(*first, user="alice").check()
+    before = lab.snapshot()
+    assert "with other words" in lab.helper(*second, user="alice").check(4).stderr
+    lab.assert_no_residue(before)
+
+
+def test_a_tap_that_somebody_has_switched_off_is_not_called_up(lab: Lab) -> None:
+    lab.helper(*WEB, user="alice").check()
+    lab.run(["ip", "link", "set", "td-web", "down"]).check()
+    assert "with other words" in lab.helper(*WEB, user="alice").check(4).stderr
 
 
 def test_down_for_what_is_not_there_succeeds(lab: Lab) -> None:
@@ -175,12 +249,17 @@ def test_one_bad_request_of_many_changes_nothing(lab: Lab) -> None:
         ("10.9.0.1/16", "10.9.0.2"),
         ("10.9.8.5/30", "10.9.8.6"),
         ("192.0.2.9/32", "10.9.8.7"),
+        ("10.7.7.5/30", "10.7.7.6"),
+        ("100.64.0.1/30", "100.64.0.2"),
     ],
 )
 def test_an_address_that_overlaps_what_the_host_has_is_refused(
     lab: Lab, address: str, guest: str
 ) -> None:
-    lab.run(["ip", "route", "add", "unreachable", "10.9.8.0/24"]).check()
+    for network in ("10.9.8.0/24", "64.0.0.0/2"):
+        lab.run(["ip", "route", "add", "unreachable", network]).check()
+    # No route leads to its net.
+    lab.run(["ip", "address", "add", "10.7.7.1/24", "dev", "eth0", "noprefixroute"]).check()
     lab.site.policy(DEFAULT_POLICY.replace("192.168.7.0/24", "0.0.0.0/0"))
     before = lab.snapshot()
     result = lab.helper("up", "web", address, guest, user="alice").check(4)
