@@ -511,7 +511,7 @@ def test_what_others_forward_meanwhile_still_gets_in(target: Lab) -> None:
 
 
 def test_ipv6_that_the_host_forwards_still_gets_through(make_lab: type[Lab]) -> None:
-    """The host routes IPv6 and no IPv4: that tapdraft opens its uplink for guests changes nothing."""
+    """The host routes IPv6 and no IPv4: that guests use its uplink changes nothing."""
     lab, inner = make_lab(uplinks=("eth0", "eth1")), "2001:db8:2::77"
     lab.run(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"]).check()
     lab.run(["ip", "address", "add", "2001:db8:1::2/64", "dev", "eth0", "nodad"]).check()
