@@ -129,7 +129,7 @@ REFUSALS = {
     "no default route": ("ip route del default", "no interface carries a default route"),
     "an uplink that is not to forward": (
         "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv4/conf/eth0/forwarding",
-        "eth0 is excluded from it on purpose"),
+        "forwarding is off on eth0, which is excluded"),
     "a table of another's": ("nft add table inet tapdraft", "not of this version"),
 }  # fmt: skip
 
@@ -182,6 +182,21 @@ def test_a_port_on_which_the_host_expects_somebody_is_not_forwarded(
         script(bare_lab, "web/ifdown")
     bare_lab.assert_no_residue(before)
     server.stop()
+
+
+def test_forwarding_that_was_switched_off_meanwhile_stays_off(bare_lab: Lab) -> None:
+    """Neither another ifup nor the last ifdown makes the host a router again."""
+    put(bare_lab)
+    forwarding = "net.ipv4.conf.eth0.forwarding"
+    bare_lab.run(["sysctl", "-qw", f"{forwarding}=1"]).check()
+    script(bare_lab, "web/ifup", "alice")
+    bare_lab.run(["sysctl", "-qw", f"{forwarding}=0"]).check()
+    before = bare_lab.snapshot()
+    said = script(bare_lab, "far/ifup", "alice", status=4)
+    assert "forwarding is off on eth0, which is excluded from it on purpose" in said
+    bare_lab.assert_no_residue(before)
+    script(bare_lab, "web/ifdown")
+    assert bare_lab.run(["sysctl", "-n", forwarding]).check().stdout == "0\n"
 
 
 FOREIGN = {
