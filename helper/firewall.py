@@ -20,7 +20,7 @@ from .netlink import (
 )  # fmt: skip
 from .plan import (
     FORWARDS, OPENED, TABLE, UPLINKS, AddUplink, EnsureRuleset, ForwardPort, Operation,
-    RemoveForward, RemoveUplink, Uplink,
+    RemoveForward, RemoveRuleset, RemoveUplink, Uplink,
 )  # fmt: skip
 
 NFTABLES = 10 << 8
@@ -117,7 +117,9 @@ def messages(operation: Operation) -> Iterable[Message]:
             return [_element(NEWELEMENT, FORWARDS, _forward(protocol, port), value, tap)]
         case RemoveForward(protocol, port):
             return [_element(DELELEMENT, FORWARDS, _forward(protocol, port))]
-    return [(NFTABLES | DELTABLE, 0, text(1, TABLE[1]))]
+        case RemoveRuleset():
+            return [(NFTABLES | DELTABLE, 0, text(1, TABLE[1]))]
+    raise HelperError(f"{type(operation).__name__} is nothing of the table's")
 
 
 def _uplink(kind: int, uplink: Uplink, remark: str) -> list[Message]:

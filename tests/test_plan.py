@@ -82,8 +82,7 @@ def _cases(function: object) -> set[str]:
 
 
 def _carried_out() -> set[str]:
-    # The last message has no case.
-    return _cases(apply.Work._do) | _cases(firewall.messages) | {"RemoveRuleset"}
+    return _cases(apply.Work._do) | _cases(firewall.messages)
 
 
 def test_operations_of_many_taps_are_carried_out_in_an_order_that_names_them_all() -> None:
