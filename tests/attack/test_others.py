@@ -174,6 +174,22 @@ def test_a_port_forward_is_not_inherited_from_a_tap_that_its_owner_deleted(targe
     take_down(target, user="bob")
 
 
+@pytest.mark.parametrize("how", ["down", "up"])
+def test_a_port_is_free_again_when_the_owner_has_deleted_its_tap(target: Lab, how: str) -> None:
+    """For another guest at once; and any `down` clears it away, though others' taps are there."""
+    assert_up(target.helper(*words("bobs", 9), user="bob"), "bobs")
+    assert_up(target.helper(*UP, "forward=tcp:8080:80"))
+    attack(target, OPEN_TAP + "fcntl.ioctl(attach('td-web'), 0x400454CB, 0)").check()
+    assert "8080" in target.tapdraft().table
+    if how == "down":
+        take_down(target)
+        assert "8080" not in target.tapdraft().table
+    else:
+        assert_up(target.helper(*words("two", 3), "forward=tcp:8080:80", user="bob"), "two")
+        assert "192.168.7.14 . 80" in target.tapdraft().table
+    take_down(target, user="bob")
+
+
 def test_a_mac_that_the_owner_changed_is_no_obstacle(target: Lab) -> None:
     assert_up(target.helper(*UP))
     attack(
@@ -521,10 +537,11 @@ def test_the_doomed_group_takes_nobody_elses_interface_along(target: Lab) -> Non
 
 
 def test_the_table_stays_while_another_users_tap_needs_it(target: Lab) -> None:
-    assert_up(target.helper(*UP))
+    assert_up(target.helper(*UP, "forward=tcp:8080:80"))
     assert_up(target.helper(*words("bobs", 9), user="bob"), "bobs")
     take_down(target)
     assert "masquerade" in target.tapdraft().table
+    assert "8080" not in target.tapdraft().table
     assert target.tapdraft().forwarding["eth0"] == 1
     take_down(target, user="bob")
 
