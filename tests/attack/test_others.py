@@ -486,6 +486,14 @@ def test_an_interface_swapped_in_between_check_and_act_is_not_deleted(
     take_down(target)
 
 
+def test_a_tap_that_goes_between_check_and_act_is_no_error(target: Lab) -> None:
+    assert_up(target.helper(*UP))
+    traced = Traced(target, (HELPER, "down", "web"))
+    traced.run_to(requests(traced, RTM_GETLINK), times=2)
+    target.run(["ip", "link", "delete", "td-web"]).check()
+    assert traced.end() == 0
+
+
 def test_an_interface_that_appears_between_check_and_act_is_not_adopted(target: Lab) -> None:
     """Without IFF_TUN_EXCL the kernel would hand out the other's tap."""
     traced = Traced(target)
@@ -544,6 +552,29 @@ def test_the_table_stays_while_another_users_tap_needs_it(target: Lab) -> None:
     assert "8080" not in target.tapdraft().table
     assert target.tapdraft().forwarding["eth0"] == 1
     take_down(target, user="bob")
+
+
+@pytest.mark.parametrize("option", [(), ("--use-vnet",)])
+def test_a_tap_that_is_handed_over_has_just_the_header_that_was_asked_for(
+    target: Lab, option: tuple[str, ...]
+) -> None:
+    done = attack(
+        target,
+        f"""if True:
+        ours, theirs = socket.socketpair()
+        os.set_inheritable(ours.fileno(), True)
+        if not os.fork():
+            os.dup2(2, 1)
+            start(*{option}, f"--fd={{ours.fileno()}}", *UP)
+        ours.close()
+        (tap,) = socket.recv_fds(theirs, 1, 1)[1]
+        os.wait()
+        request = bytearray(40)
+        fcntl.ioctl(tap, 0x800454D2, request)
+        print(hex(struct.unpack_from("H", request, 16)[0] & 0x4000))""",
+    ).check()
+    assert done.stdout == ("0x4000\n" if option else "0x0\n")
+    take_down(target)
 
 
 @pytest.mark.parametrize("peer", ["gone", "full"])
