@@ -89,6 +89,13 @@ def test_operations_of_many_taps_are_carried_out_in_an_order_that_names_them_all
     assert set(apply._ORDER) == set(OPERATIONS)
 
 
+def test_taps_of_many_requests_are_guarded_before_they_are_on_and_until_they_are_gone() -> None:
+    place = apply._ORDER.index
+    for guard in (plan.HardenTap, plan.EnsureRuleset, plan.AddUplink, plan.ForwardPort):
+        assert place(plan.CreateTap) < place(guard) < place(plan.SetUp) < place(plan.PersistTap)
+    assert place(plan.DeleteTap) < place(plan.RemoveUplink) < place(plan.RemoveRuleset)
+
+
 def test_equal_fields_do_not_make_two_operations_one() -> None:
     # Both are tuples of the tap's name: whoever keeps operations in a set has to know.
     assert plan.SetUp("td-a") == plan.PersistTap("td-a")

@@ -609,7 +609,8 @@ def test_a_connection_is_not_inherited_from_the_guest_that_had_the_address(
     send(target, ipv4(udp(b"hello", 4444, 53), to=WEB))
     accomplice.expect("known", 20)
     take_down(target)
-    assert_up(target.helper(*UP, mode, user="bob"))
+    prefix = {"nat": 30, "isolated": 32}[mode]
+    assert_up(target.helper("up", "web", f"{GATEWAY}/{prefix}", GUEST, mode, user="bob"))
     know_neighbours(target)
     reader = receive(target, "td-web", "bob")
     target.run(["sh", "-c", "echo > /tmp/go"]).check()

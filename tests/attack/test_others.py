@@ -190,6 +190,22 @@ def test_an_owner_who_ends_a_tap_during_down_keeps_no_other_without_rules(target
     take_down(target)
 
 
+@pytest.mark.parametrize("how", ["down", "up"])
+def test_a_port_is_free_again_when_the_owner_has_deleted_its_tap(target: Lab, how: str) -> None:
+    """For another guest at once; and any `down` clears it away, though others' taps are there."""
+    assert_up(target.helper(*words("bobs", 9), user="bob"), "bobs")
+    assert_up(target.helper(*UP, "forward=tcp:8080:80"))
+    attack(target, OPEN_TAP + "fcntl.ioctl(attach('td-web'), 0x400454CB, 0)").check()
+    assert "8080" in target.tapdraft().table
+    if how == "down":
+        take_down(target)
+        assert "8080" not in target.tapdraft().table
+    else:
+        assert_up(target.helper(*words("two", 3), "forward=tcp:8080:80", user="bob"), "two")
+        assert "192.168.7.14 . 80" in target.tapdraft().table
+    take_down(target, user="bob")
+
+
 def test_a_mac_that_the_owner_changed_is_no_obstacle(target: Lab) -> None:
     assert_up(target.helper(*UP))
     attack(
@@ -497,6 +513,14 @@ def test_an_interface_swapped_in_between_check_and_act_is_not_deleted(
     take_down(target)
 
 
+def test_a_tap_that_goes_between_check_and_act_is_no_error(target: Lab) -> None:
+    assert_up(target.helper(*UP))
+    traced = Traced(target, (HELPER, "down", "web"))
+    traced.run_to(requests(traced, RTM_GETLINK), times=2)
+    target.run(["ip", "link", "delete", "td-web"]).check()
+    assert traced.end() == 0
+
+
 def test_an_interface_that_appears_between_check_and_act_is_not_adopted(target: Lab) -> None:
     """Without IFF_TUN_EXCL the kernel would hand out the other's tap."""
     traced = Traced(target)
@@ -548,12 +572,36 @@ def test_the_doomed_group_takes_nobody_elses_interface_along(target: Lab) -> Non
 
 
 def test_the_table_stays_while_another_users_tap_needs_it(target: Lab) -> None:
-    assert_up(target.helper(*UP))
+    assert_up(target.helper(*UP, "forward=tcp:8080:80"))
     assert_up(target.helper(*words("bobs", 9), user="bob"), "bobs")
     take_down(target)
     assert "masquerade" in target.tapdraft().table
+    assert "8080" not in target.tapdraft().table
     assert target.tapdraft().forwarding["eth0"] == 1
     take_down(target, user="bob")
+
+
+@pytest.mark.parametrize("option", [(), ("--use-vnet",)])
+def test_a_tap_that_is_handed_over_has_just_the_header_that_was_asked_for(
+    target: Lab, option: tuple[str, ...]
+) -> None:
+    done = attack(
+        target,
+        f"""if True:
+        ours, theirs = socket.socketpair()
+        os.set_inheritable(ours.fileno(), True)
+        if not os.fork():
+            os.dup2(2, 1)
+            start(*{option}, f"--fd={{ours.fileno()}}", *UP)
+        ours.close()
+        (tap,) = socket.recv_fds(theirs, 1, 1)[1]
+        os.wait()
+        request = bytearray(40)
+        fcntl.ioctl(tap, 0x800454D2, request)
+        print(hex(struct.unpack_from("H", request, 16)[0] & 0x4000))""",
+    ).check()
+    assert done.stdout == ("0x4000\n" if option else "0x0\n")
+    take_down(target)
 
 
 @pytest.mark.parametrize("peer", ["gone", "full"])

@@ -231,11 +231,13 @@ def test_many_taps_are_made_and_deleted_in_one_call(lab: Lab) -> None:
 def test_one_bad_request_of_many_changes_nothing(lab: Lab) -> None:
     before = lab.snapshot()
     lines = [f"up g{n} 192.168.7.{n * 4 + 1}/30 192.168.7.{n * 4 + 2}" for n in range(15)]
+    lines[0] += " forward=tcp:8080:80"
     for bad, status in (
         ("up bad 192.168.7.61/30", 2),
         ("up bad 10.0.0.1/30 10.0.0.2", 3),
         ("up bad 192.168.7.1/30 192.168.7.2", 4),
         ("up g0 192.168.7.61/30 192.168.7.62", 4),
+        ("up bad 192.168.7.61/30 192.168.7.62 forward=tcp:8080:81", 4),
     ):
         lab.helper("-", user="alice", input="\n".join([*lines, bad])).check(status)
         lab.assert_no_residue(before)
