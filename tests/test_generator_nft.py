@@ -41,6 +41,7 @@ case $how in
 before) exit 1 ;;
 after) "$program" "$@"; exit 1 ;;
 killed) "$program" "$@"; kill -KILL 0 ;;
+ended) "$program" "$@"; kill -TERM "$PPID" ;;
 esac
 """
 
@@ -131,6 +132,10 @@ REFUSALS = {
         "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv4/conf/eth0/forwarding",
         "forwarding is off on eth0, which is excluded"),
     "a table of another's": ("nft add table inet tapdraft", "not of this version"),
+    "a way out with a strange name": (
+        "ip link add 'a*b' type veth peer name other && ip link set 'a*b' up && "
+        "ip route add default dev 'a*b' metric 9",
+        "the interface a*b has a strange name"),
 }  # fmt: skip
 
 
@@ -141,6 +146,13 @@ def test_up_refuses_what_is_in_the_way_and_changes_nothing(bare_lab: Lab, what: 
     bare_lab.run(["sh", "-c", command]).check()
     before = bare_lab.snapshot()
     assert message in script(bare_lab, "web/ifup", "alice", status=4)
+    bare_lab.assert_no_residue(before)
+
+
+def test_an_uplink_that_is_not_there_is_named(bare_lab: Lab) -> None:
+    put(bare_lab, DESCRIPTION.replace("[guest.web]", 'uplinks = ["wlan7"]\n[guest.web]'))
+    before = bare_lab.snapshot()
+    assert "there is no interface wlan7" in script(bare_lab, "web/ifup", "alice", status=4)
     bare_lab.assert_no_residue(before)
 
 
@@ -238,15 +250,22 @@ def test_up_needs_a_user_that_exists_and_root(bare_lab: Lab) -> None:
     bare_lab.assert_no_residue(before)
 
 
-@pytest.mark.parametrize("how", ["before", "after", "killed"])
-def test_failing_at_any_command_leaves_nothing(bare_lab: Lab, how: str) -> None:
-    """Each call of ip, nft and sysctl in turn: not done, done but failed, or killed after it.
+@pytest.mark.parametrize(
+    ("how", "beside"),
+    [("before", ""), ("after", ""), ("killed", ""), ("ended", ""), ("before", "db"),
+     ("after", "db")],
+)  # fmt: skip
+def test_failing_at_any_command_leaves_nothing(bare_lab: Lab, how: str, beside: str) -> None:
+    """Each call of ip, nft and sysctl in turn: not done, done but failed, ended or killed after it.
 
-    What was killed cannot clean up, so ifdown has to.
+    What was killed cannot clean up, so ifdown has to. Beside another guest the table stays, and
+    nothing of the failed one in it.
     """
     text = DESCRIPTION.replace("[guest.web]", '[guest.web]\naddress = "192.168.7.2"\n'
                                'gateway = "192.168.7.1/32"')  # fmt: skip
     put(bare_lab, text)
+    if beside:
+        script(bare_lab, f"{beside}/ifup", "bob")
     for name in ("ip", "nft", "sysctl"):
         bare_lab.write(f"{SHIMS}/{name}", SHIM, mode=0o755)
     path = bare_lab.site.path(f"{FOLDER}/web/ifup")
@@ -261,11 +280,40 @@ def test_failing_at_any_command_leaves_nothing(bare_lab: Lab, how: str) -> None:
         reached = int(bare_lab.site.path("/run/nft-count").read_text()) >= number
         if how == "killed" or not done.status:
             script(bare_lab, "web/ifdown")
+        if beside and not done.status:  # its ways out stay open as long as there is a guest
+            script(bare_lab, f"{beside}/ifdown")
+            script(bare_lab, f"{beside}/ifup", "bob")
+            before = bare_lab.snapshot()
         found = before.diff(bare_lab.snapshot())
         assert not found, f"call {number}\n{found}\n{done}"
+        took_back = done.stderr.partition("everything is taken back")[2]
+        if "nft delete" in took_back:  # the guest is cut off before its rules go
+            assert took_back.index("ip link delete") < took_back.index("nft delete")
         if not reached:
             break
     assert number > 15
+
+
+WAYS_OUT = {
+    "the halves of a default route": (
+        "ip route replace 0.0.0.0/1 via 203.0.113.1; ip route add 128.0.0.0/1 via 203.0.113.1; "
+        "ip route del default", {"eth0"}),
+    "not another guest's tap": ("ip route add default dev td-db metric 9", {"eth0"}),
+    "not loopback": ("ip route add default dev lo metric 9", {"eth0"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WAYS_OUT)
+def test_the_ways_out_are_those_of_the_default_routes(bare_lab: Lab, what: str) -> None:
+    put(bare_lab)
+    script(bare_lab, "db/ifup", "alice")
+    command, ways = WAYS_OUT[what]
+    bare_lab.run(["sh", "-ec", command]).check()
+    script(bare_lab, "web/ifup", "alice")
+    forwarding = bare_lab.tapdraft().forwarding
+    opened = {name for name, value in forwarding.items() if value and not name.startswith("td-")}
+    assert opened == ways
+    assert forwarding["td-db"] == 0
 
 
 def test_a_guest_run_by_root_as_a_user_gets_out_and_leaves_nothing(bare_lab: Lab) -> None:
