@@ -73,12 +73,12 @@ class _Link(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
     )  # fmt: skip
 
 
-class _Address(nlmsg):  # type: ignore[misc]
+class _Address(nlmsg):  # type: ignore[misc]  # as above
     fields = (("family", "B"), ("length", "B"), ("flags", "B"), ("scope", "B"), ("index", "I"))
     nla_map = ((1, "address", "ip4addr"), (2, "local", "ip4addr"))
 
 
-class _Route(nlmsg):  # type: ignore[misc]
+class _Route(nlmsg):  # type: ignore[misc]  # as above
     fields = (
         ("family", "B"), ("length", "B"), ("srclen", "B"), ("tos", "B"), ("table", "B"),
         ("proto", "B"), ("scope", "B"), ("type", "B"), ("flags", "I"),

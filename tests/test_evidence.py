@@ -354,6 +354,9 @@ def test_a_guest_as_distributions_pack_it_asks_by_dhcp(tmp_path: Path) -> None:
         assert described.addressing == method
         if method == "dhcp":
             assert "compressed with zstd" in described.addressing_why
+    (tmp_path / "config-6").unlink()  # nor can the kernel be told to read nothing
+    described = parse(f"[guest.web]\n{keys}".encode(), folder=tmp_path).guests[0]
+    assert described.addressing == "kernel"
 
 
 def test_check_says_what_the_script_says(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The plan: what a request means, that it is undone in full, and that all sides know each part."""
 
 import ast
+import errno
 import inspect
 from typing import get_args
 
@@ -94,6 +95,18 @@ def test_taps_of_many_requests_are_guarded_before_they_are_on_and_until_they_are
     for guard in (plan.HardenTap, plan.EnsureRuleset, plan.AddUplink, plan.ForwardPort):
         assert place(plan.CreateTap) < place(guard) < place(plan.SetUp) < place(plan.PersistTap)
     assert place(plan.DeleteTap) < place(plan.RemoveUplink) < place(plan.RemoveRuleset)
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        (plan.AddUplink(Uplink("eth0", "0")), "add uplink eth0: Device or resource busy"),
+        (plan.RemoveRuleset(), "remove ruleset: Device or resource busy"),
+        (plan.SetUp("td-web"), "set up td-web: Device or resource busy"),
+    ],
+)
+def test_what_failed_is_told_in_words(operation: plan.Operation, said: str) -> None:
+    assert apply._failed(operation, OSError(errno.EBUSY, "Device or resource busy")) == said
 
 
 def test_equal_fields_do_not_make_two_operations_one() -> None:
