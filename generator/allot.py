@@ -6,8 +6,8 @@ A /30 has room for two: the host's side comes first, the guest's second.
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any, NamedTuple
 
+from ..helper.diagnosis import check_addresses
 from ..helper.errors import HelperError
-from ..helper.request import check_addresses
 from .layout import most, numbered
 from .reading import Reading
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..helper import policy as helper_policy
 from ..helper.caller import Caller
+from ..helper.commands import line
 from ..helper.errors import HelperError
 from . import ask, requests
 from .finding import Finding, Place, error, grant, group_of, user, warning
@@ -103,12 +104,12 @@ def policy(place: Place) -> Iterator[Finding]:
             return
         lines = [requests.up(guest) for guest in place.tapped]
         state, _ = snapshot()
-        for request, decision in helper_policy.decisions(sections, lines, caller, state):
-            if not decision.permitted:
+        for request, permitted, why in helper_policy.decisions(sections, lines, caller, state):
+            if not permitted:
                 yield error(
-                    "policy", f"guest {request.name}: {decision.reason}",
+                    "policy", f"guest {request.name}: {why}",
                     "change the description, or ask the administrator for more: "
-                    f"tapdraft-helper --explain {request.line()}",
+                    f"tapdraft-helper --explain {line(request)}",
                 )  # fmt: skip
     except HelperError as failure:
         yield error("policy", str(failure), failure.hint or "see tapdraft-policy.conf(5)")

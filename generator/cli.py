@@ -75,6 +75,7 @@ from typing import Any
 import docopt
 
 from ..helper import __version__
+from ..helper.commands import line
 from . import (
     addressing, ask, check_qemu, description, given, output, qemu, reach, requests, run, ssh,
 )  # fmt: skip
@@ -191,14 +192,14 @@ def _write(arguments: Arguments, described: Any, guests: Any, folder: Path) -> l
 
 def _up(arguments: Arguments) -> int:
     guests = description.load(arguments["FILE"], look=False).chosen(arguments["GUEST"])
-    return ask.ask(requests.up(guest).line() for guest in guests if guest.has_tap)
+    return ask.ask(line(requests.up(guest)) for guest in guests if guest.has_tap)
 
 
 def _down(arguments: Arguments) -> int:
     if arguments["--all"]:
         return ask.ask(["down --all"])
     guests = description.load(arguments["FILE"], look=False).chosen(arguments["GUEST"])
-    return ask.ask(requests.down(guest).line() for guest in guests)
+    return ask.ask(line(requests.down(guest)) for guest in guests)
 
 
 def _dhcp(arguments: Arguments) -> int:

@@ -10,9 +10,10 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from ..helper.commands import line
+from ..helper.diagnosis import check
 from ..helper.errors import HelperError
 from ..helper.request import MODES, Forward
-from ..helper.request import parse as parse_request
 from . import addressing, firmware, hardware, layout, values
 from .addressing import auto
 from .addressing.reader import NOBODY, Reader
@@ -243,6 +244,6 @@ def _judge(reading: Reading, guest: Guest) -> None:
     if what:
         reading.wrong((*path, "addressing"), what, hint)
     try:
-        parse_request(up(guest).line())
+        check(line(up(guest)))
     except HelperError as error:
         reading.wrong(path, str(error), error.hint, at_key=True)

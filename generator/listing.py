@@ -8,7 +8,8 @@ from typing import NamedTuple
 from ..helper.errors import HelperError
 from ..helper.netlink import Kernel
 from ..helper.plan import GROUP, LEAVES, MASQUERADED, REACHES_HOST
-from ..helper.state import State, Tap, read
+from ..helper.request import PREFIX
+from ..helper.state import State, read
 from .errors import IN_THE_WAY, TapdraftError
 
 _HEADINGS = ("TAP", "GUEST", "USER", "HOST'S ADDRESS", "GUEST'S", "MODE", "HOST", "FORWARDS")
@@ -57,7 +58,7 @@ def _rows() -> tuple[list[Row], bool]:
             f"the kernel does not tell: {error.strerror}", "netlink may be forbidden here",
             IN_THE_WAY,
         ) from None  # fmt: skip
-    return [_row(state, tap, complete) for _, tap in sorted(state.taps.items())], complete
+    return [_row(state, tap, complete) for tap in sorted(state.taps)], complete
 
 
 def snapshot() -> tuple[State, bool]:
@@ -70,17 +71,17 @@ def snapshot() -> tuple[State, bool]:
         return read(Kernel(), nftables=False), False
 
 
-def _row(state: State, tap: Tap, complete: bool) -> Row:
-    link = tap.link
+def _row(state: State, tap: str, complete: bool) -> Row:
+    link, uid = state.links[tap], state.taps[tap]
     host, guest = _addresses(state, link.ifindex)
     bits = link.group - GROUP
     mode = "isolated" if not bits & LEAVES else "nat" if bits & MASQUERADED else "routed"
     forwards = []
-    for forward in state.forwards_of(link.name):
+    for forward in (forward for forward in state.forwards if forward.tap == tap):
         forwards.append(f"{forward.protocol}:{forward.port}:{forward.guest_port}")
         guest = guest or forward.guest
     return Row(
-        link.name, tap.guest, _user(tap.uid), tap.uid, host, guest, mode,
+        tap, tap.removeprefix(PREFIX), _user(uid), uid, host, guest, mode,
         "open" if bits & REACHES_HOST else "closed", link.mtu, link.up,
         tuple(sorted(forwards)) if complete else None,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..helper.commands import line
 from ..helper.request import Forward
 from . import requests
 from .machines import MACHINES
@@ -132,7 +133,7 @@ def _netdev(guest: "Guest", attach: str) -> str:
     more += ",vhost=on" if guest.vhost else ""
     return {
         "run": f"tap,id=net0,ifname={tap},script=no,downscript=no{more}",
-        "helper": f"tap,id=net0{more},helper=tapdraft-helper {requests.up(guest).line()}",
+        "helper": f"tap,id=net0{more},helper=tapdraft-helper {line(requests.up(guest))}",
         "hooks": Marked(
             f"tap,id=net0,ifname={tap},script=$here/ifup,downscript=$here/ifdown{more}"
         ),

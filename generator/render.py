@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..helper import __version__
+from ..helper.commands import line
 from ..helper.plan import COMMENT, GROUP, GROUPS, Uplink, plan_down, plan_last, plan_up
 from . import addressing, disks, firmware, qemu, requests, shell, steps
 from .description import Description, Guest
@@ -102,11 +103,12 @@ def _context(
     return {
         **start,
         "table_comment": COMMENT, "groups": range(GROUP, GROUP + GROUPS),
-        "networks": [request.network, *([request.routed_to] if request.routed_to else [])],
-        "request": request, "down_line": requests.down(guest).line(),
+        "networks": request.networks,
+        "request": request, "up_line": line(request),
+        "down_line": line(requests.down(guest)),
         "plan": steps.steps(plan_up(request, UID, uplinks if named else UPLINKS)),
-        "down": steps.steps(plan_down(request.tap, forwards)),
-        "last": steps.steps(plan_last(UPLINKS)),
+        "down": steps.steps(plan_down((request.tap,), forwards)),
+        "last": steps.steps(plan_last((Uplink("$uplink", "0"),))),
         "pid_file": addressing.dhcp.pid_file(guest), "resolvers": RESOLVERS,
         "uplinks_words": "as named" if request.uplinks else
             "each interface that carries a default route then",

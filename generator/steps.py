@@ -57,7 +57,7 @@ def _label(operation: Operation) -> str:
         case EnsureRuleset():
             return "table"
         case AddUplink():
-            return f"uplink:{operation.uplink.name}"
+            return f"uplink:{operation.interface}"
         case EnableForwarding(was="") | EnableForwarding(was=None):
             return ""
         case EnableForwarding():

@@ -6,8 +6,9 @@ from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
+from ..helper.diagnosis import check_addresses, check_interface, check_name, parse_forward
 from ..helper.errors import HelperError
-from ..helper.request import Forward, check_addresses, check_interface, check_name, parse_forward
+from ..helper.request import Forward
 
 Reader = Callable[[Any], Any]
 

@@ -12,34 +12,22 @@ See tapdraft-helper(8).
 """
 
 import os
-import socket
-import struct
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 from . import caps, policy
 from .apply import Work
 from .caller import Caller, this_caller
-from .errors import BadRequest, HelperError, InTheWay, Refused
+from .errors import BadRequest, HelperError, Refused
 from .netlink import Kernel
-from .plan import PersistTap
 from .request import Request, parse
 from .state import State, read
 
 LOCK_SECONDS = 10.0
 MOST_REQUESTS, MOST_BYTES = 4096, 1 << 20
-_ACTIONS = ("--dry-run", "--explain", "--status", "--version", "--help")
-
-
-class Options(NamedTuple):
-    """The command line: what to do, the words of the request, and what qemu adds."""
-
-    action: str  # "" to carry the requests out, or one of _ACTIONS
-    words: tuple[str, ...]
-    socket: int | None  # to send the tap's descriptor over
-    virtio_header: bool
+_TOLD = {"--dry-run", "--explain", "--status", "--version", "--help"}  # and not done
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,73 +36,68 @@ def main(argv: Sequence[str]) -> int:
 
 
 def answer(arguments: Sequence[str], caller: Caller) -> int:
-    """The exit status. What is wrong is said on standard error; no traceback leaves this."""
+    """The exit status. What was done, or is wrong, is told without any capability."""
     try:
         caps.settle()
-        return _act(_options(arguments), caller)
-    except BadRequest as error:
-        caller.log("decision=refuse", "", f"malformed: {error}")
-        return _complain(error)
-    except HelperError as error:
-        return _complain(error)
-    except OSError as error:
-        return _complain(HelperError(f"{error.filename or 'the kernel'}: {error.strerror}"))
+        action, words, channel, header = _options(arguments)
+        if action:
+            requests = _requests(words) if action in ("--dry-run", "--explain") else []
+            caps.drop()
+            from . import preview  # noqa: PLC0415  only ever without any capability
+
+            return preview.show(action, requests, caller, str(__doc__))
+        said = _apply(_requests(words), caller, channel, header)
+        caps.drop()
+        say(1, *said)
+        return 0
     except Exception as error:  # nobody can do anything with a traceback here
-        return _complain(HelperError(f"internal error: {type(error).__name__}: {error}"))
+        with suppress(HelperError, OSError):
+            caps.drop()
+        return _failed(error, caller)
 
 
-def _act(options: Options, caller: Caller) -> int:
-    if not options.action:
-        return _apply(_requests(options), options, caller)
-    requests = _requests(options) if options.action in ("--dry-run", "--explain") else []
-    caps.drop()
-    from . import preview  # noqa: PLC0415  only ever without any capability
-
-    return preview.show(options.action, requests, caller, str(__doc__))
-
-
-def _options(arguments: Sequence[str]) -> Options:
-    action, words, descriptor, virtio_header = "", [], None, False
-    for word in arguments:
-        name, _, value = word.partition("=")
-        if not word.startswith("--") or word == "--all":
-            words.append(word)
-        elif word in _ACTIONS and not action:
-            action = word
-        elif word == "--use-vnet":
-            virtio_header = True
-        elif name == "--fd" and value.isascii() and value.isdigit() and len(value) < 5:
-            descriptor = int(value)
-        elif name != "--br":  # the bridge that qemu would like: a tap of ours is on none
-            raise BadRequest("there is an unknown option", "tapdraft-helper --help")
-    return Options(action, tuple(words), descriptor, virtio_header)
+def _options(arguments: Sequence[str]) -> tuple[str, list[str], int | None, bool]:
+    """What to tell, or "" to do it; the words of the request; what qemu adds: --fd, --use-vnet."""
+    words = [word for word in arguments if word == "--all" or not word.startswith("--")]
+    flags = set(arguments) - set(words)
+    descriptors = [int(flag[5:]) for flag in flags if re.fullmatch("--fd=[0-9]{1,4}", flag)]
+    # The bridge that qemu would like is not asked for: a tap of ours is on none.
+    known = {"--use-vnet", *_TOLD, *(flag for flag in flags if flag.startswith("--br="))}
+    actions = flags & _TOLD
+    if len(flags - known) > len(descriptors) or len(actions) > 1 or len(descriptors) > 1:
+        raise BadRequest("there is an unknown option", "tapdraft-helper --help")
+    channel = descriptors[0] if descriptors else None
+    return "".join(actions), words, channel, "--use-vnet" in flags
 
 
-def _requests(options: Options) -> list[Request]:
-    if options.words != ("-",):
-        requests = [parse(" ".join(options.words))]
-    else:
+def _requests(words: Sequence[str]) -> list[Request]:
+    lines = [" ".join(words)]
+    if lines == ["-"]:
         data = sys.stdin.buffer.read(MOST_BYTES + 1)
         lines = data.decode("ascii", "replace").removesuffix("\n").split("\n")
         if len(data) > MOST_BYTES or len(lines) > MOST_REQUESTS:
             raise BadRequest(f"more than {MOST_REQUESTS} requests, or {MOST_BYTES} bytes, at once")
-        requests = []
-        for number, line in enumerate(lines, 1):
-            try:
-                requests.append(parse(line))
-            except BadRequest as error:
-                raise BadRequest(f"request {number}: {error}", error.hint) from None
+    try:
+        requests = [parse(line) for line in lines]
+    except BadRequest:
+        caps.drop()
+        from .diagnosis import first_error  # noqa: PLC0415  only ever without any capability
+
+        raise first_error(lines, numbered=words == ["-"]) from None
     if len({request.verb for request in requests}) > 1:
         raise BadRequest("up and down cannot be mixed in one call")
     if len(requests) > 1 and any(not request.name for request in requests):
         raise BadRequest("down --all stands alone")
-    first = requests[0]
-    if options.socket is not None and (len(requests), first.verb, first.queues) != (1, "up", 1):
-        raise BadRequest("--fd goes with one up of one queue")
     return requests
 
 
-def _apply(requests: list[Request], options: Options, caller: Caller) -> int:
+def _apply(
+    requests: list[Request], caller: Caller, channel: int | None, header: bool
+) -> list[str]:
+    """Carry the requests out; what became of each, in words."""
+    up = requests[0].verb == "up"
+    if channel is not None and (len(requests), up, requests[0].queues) != (1, True, 1):
+        raise BadRequest("--fd goes with one up of one queue")
     sections = None if caller.holder else policy.load()
     # Who may not ask at all learns nothing of what is here, and never holds the lock.
     _decide(sections, requests, caller, None)
@@ -123,88 +106,71 @@ def _apply(requests: list[Request], options: Options, caller: Caller) -> int:
     kernel.lock(LOCK_SECONDS)
     try:
         with caps.raised():
-            state = read(kernel, networks=requests[0].verb == "up")
+            state = read(kernel, networks=up)
         _decide(sections, requests, caller, state)
-        work = Work(kernel, state, caller.uid, options.virtio_header)
-        up = requests[0].verb == "up"
-        said = _up(requests, options.socket, work) if up else _down(requests, work)
+        work = Work(kernel, state, caller.uid, channel, header)
+        said = _up(requests, work) if up else _down(requests, work)
     except (HelperError, OSError) as error:
         for request in requests:
-            caller.log("result=failed", request.line(), str(error))
+            caller.log("result=failed", request.line, str(error))
         raise
     finally:
         kernel.close()  # whoever does not read the last line cannot hold the lock with that
     for request, words in zip(requests, said, strict=True):
-        caller.log("result=done", request.line(), words)
-    caps.drop()
-    say(1, *said)
-    return 0
+        caller.log("result=done", request.line, words)
+    return said
 
 
 def _decide(
-    sections: list[policy.Section] | None, requests: Iterable[Request], caller: Caller,
-    state: State | None,
-) -> None:  # fmt: skip
+    sections: policy.Sections, requests: list[Request], caller: Caller, state: State | None
+) -> None:
     """Log the policy's decision on each request; raise Refused at the first that it refuses."""
-    for request, decision in policy.decisions(sections, requests, caller, state):
-        if not decision.permitted:
-            caller.log("decision=refuse", request.line(), decision.reason)
-            raise Refused(f"{request.line()}: {decision.reason}", "tapdraft-helper --explain")
+    for request, permitted, reason in policy.decisions(sections, requests, caller, state):
+        if not permitted:
+            caller.log("decision=refuse", request.line, reason)
+            raise Refused(f"{request.line}: {reason}", "tapdraft-helper --explain")
         if state:
-            caller.log("decision=allow", request.line(), decision.reason)
+            caller.log("decision=allow", request.line, reason)
 
 
-def _up(requests: list[Request], channel: int | None, work: Work) -> list[str]:
+def _up(requests: list[Request], work: Work) -> list[str]:
     plan = work.plan_up(requests)
-    before = ["" if request in work.wanted else " already" for request in requests]
-    if channel is not None:
-        if not work.wanted:
-            raise InTheWay(f"{requests[0].tap} is there already", "take it down first")
-        plan = tuple(operation for operation in plan if not isinstance(operation, PersistTap))
     if len(requests) > 64:  # each tap is an open descriptor until all of them are kept
         from resource import RLIMIT_NOFILE, getrlimit, setrlimit  # noqa: PLC0415  seldom needed
 
         setrlimit(RLIMIT_NOFILE, (getrlimit(RLIMIT_NOFILE)[1],) * 2)
     with caps.raised():
         work.carry_out(plan)
-        if channel is not None:
-            try:
-                _send(channel, work.descriptors[requests[0].tap])
-            except OSError as error:
-                work.undo()
-                raise HelperError(f"the tap could not be handed over: {error}") from None
-    return [f"{request.tap} is up{word}" for request, word in zip(requests, before, strict=True)]
-
-
-def _send(channel: int, tap: int) -> None:
-    # Python asks the kernel what it is; OSError where it is no socket at all.
-    qemu = socket.socket(fileno=channel)
-    if (qemu.family, qemu.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
-        raise OSError(f"descriptor {channel} is not a Unix stream socket")
-    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("=i", tap))
-    # Who does not receive, or is gone, must neither hold the lock nor end this before it is undone.
-    qemu.sendmsg([b"\0"], [rights], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    new = {request.tap for request in work.wanted}
+    return [f"{r.tap} is up{'' if r.tap in new else ' already'}" for r in requests]
 
 
 def _down(requests: list[Request], work: Work) -> list[str]:
-    mine = dict.fromkeys(work.state.of(work.uid))
-    # Somebody else's tap and none at all are answered alike; one that is named twice goes once.
-    named = dict.fromkeys(request.tap for request in requests) if requests[0].name else mine
+    # Somebody else's tap and none at all are answered alike.
+    mine = set(work.state.of(work.uid))
+    named = mine & {request.tap for request in requests} if requests[0].name else mine
     with caps.raised():
-        errors = work.take_down(work.plan_down([tap for tap in named if tap in mine]))
+        errors = work.take_down(work.plan_down(sorted(named)))
     if errors:
         raise HelperError("; ".join(errors), "what could be taken down is down; try again")
     if not requests[0].name:
         return [f"{len(mine)} taps are down"]
-    taps = (request.tap for request in requests)
-    return [f"{tap} {'is down' if tap in mine else 'was not up'}" for tap in taps]
+    return [f"{r.tap} {'is down' if r.tap in mine else 'was not up'}" for r in requests]
 
 
-def _complain(error: HelperError) -> int:
-    with suppress(HelperError, OSError):
-        caps.drop()
-    say(2, f"error: {error}", *([f"hint: {error.hint}"] if error.hint else []))
-    return error.status
+def _failed(error: Exception, caller: Caller) -> int:
+    """Tell what is wrong, and what to do about it. The exit status."""
+    match error:
+        case HelperError():
+            found = error
+        case OSError():
+            found = HelperError(f"{error.filename or 'the kernel'}: {error.strerror}")
+        case _:
+            found = HelperError(f"internal error: {type(error).__name__}: {error}")
+    if isinstance(found, BadRequest):
+        caller.log("decision=refuse", "", f"malformed: {found}")
+    say(2, f"error: {found}", *([f"hint: {found.hint}"] if found.hint else []))
+    return found.status
 
 
 def say(descriptor: int, *lines: str) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import groupby
@@ -12,24 +13,30 @@ from . import plan as p
 from .errors import HelperError, InTheWay
 from .netlink import Kernel
 from .request import Request
-from .state import State, read, tap_of
+from .state import State, owner, read
 
 # Taps of many requests are made together and switched on together.
 _ORDER = get_args(p.Operation)
-_COMMITTED = (p.EnsureRuleset, p.AddUplink, p.ForwardPort)  # in one transaction
+# What is done in one go: one transaction, one deletion, one look at the connections.
+_TOGETHER: dict[type, int] = {
+    p.EnsureRuleset: 1, p.AddUplink: 1, p.ForwardPort: 1, p.RemoveForward: 2, p.DeleteTap: 3,
+    p.SetUp: 4,
+}  # fmt: skip
 
 
 class Work:
     """One pass over a plan. The kernel is locked, and `state` is what is there."""
 
-    def __init__(self, kernel: Kernel, state: State, uid: int, virtio_header: bool = False) -> None:
-        self.kernel = kernel
-        self.state = state
+    def __init__(
+        self, kernel: Kernel, state: State, uid: int, channel: int | None, virtio_header: bool
+    ) -> None:
+        self.kernel, self.state = kernel, state
         self.uid = uid  # of the caller
-        self.flags = host.IFF_VNET_HDR if virtio_header else 0
+        # To qemu, if that is to have the tap.
+        self.channel, self.flags = channel, host.IFF_VNET_HDR if virtio_header else 0
         self.wanted: list[Request] = []  # what is not there yet
         self.descriptors: dict[str, int] = {}  # of the taps made here, by name
-        self.indexes = {name: tap.link.ifindex for name, tap in state.taps.items()}
+        self.indexes = {name: link.ifindex for name, link in state.links.items()}
 
     def plan_up(self, requests: Iterable[Request]) -> p.Plan:
         """One plan for all the requests, without what is there. InTheWay if it cannot be."""
@@ -53,39 +60,32 @@ class Work:
                 ports[protocol, port] = "taken by another guest"
             operations += p.plan_up(request, str(self.uid), self.state.complete(request))
         # An operation is a tuple, equal to any other of the same fields: its type is in the key.
-        return tuple({(type(o), o): o for o in operations if not self._is_there(o)}.values())
+        once = {(type(operation), operation): operation for operation in operations}
+        there: list[p.Operation] = [p.AddUplink(*uplink) for uplink in self.state.uplinks.values()]
+        for operation in [*there, p.EnsureRuleset()] if self.state.table else []:
+            once.pop((type(operation), operation), None)
+        return tuple(once.values())
 
     def _is_up(self, request: Request) -> bool:
         """Is the tap there, just as requested? InTheWay if its name is taken otherwise."""
         if request.tap not in self.state.links:
             return False
-        tap = self.state.taps.get(request.tap)
-        if tap is None or tap.uid != self.uid:
+        if self.state.taps.get(request.tap) != self.uid:
             raise InTheWay(f"{request.tap} is not yours", "choose another name for the guest")
         hint = f"take it down first: tapdraft-helper down {request.name}"
         if not self.state.table:  # nothing keeps its guest from the host and the other guests
             raise InTheWay(f"{request.tap} is there, but somebody has removed its ruleset", hint)
-        if not self.state.same(tap, request):
-            raise InTheWay(f"{request.tap} is there with other words", hint)
+        if self.channel is not None or not self.state.same(request):
+            raise InTheWay(f"{request.tap} is there, or with other words", hint)
         return True
-
-    def _is_there(self, operation: p.Operation) -> bool:
-        match operation:
-            case p.EnsureRuleset():
-                return self.state.table
-            case p.AddUplink(uplink):
-                return uplink.name in self.state.uplinks
-            case p.EnableForwarding(interface, was="0" | "1"):
-                return host.read_sysctl(f"ipv4/conf/{interface}/forwarding") == "1"
-        return False
 
     def plan_down(self, taps: Sequence[str]) -> p.Plan:
         """One plan to take down these taps, what earlier ones left, and the table with the last."""
-        plan: p.Plan = tuple(p.RemoveForward(*f[1:3]) for f in self.state.stale_forwards())
-        for tap in taps:
-            plan += p.plan_down(tap, tuple(f[1:3] for f in self.state.forwards_of(tap)))
+        gone = {*taps, *(forward.tap for forward in self.state.stale_forwards())}
+        forwards = [forward[1:3] for forward in self.state.forwards if forward.tap in gone]
+        plan = p.plan_down(taps, forwards)
         if self.state.table and not set(self.state.taps) - set(taps):
-            plan += p.plan_last(tuple(map(p.Uplink._make, self.state.uplinks.items())))
+            plan += p.plan_last(self.state.uplinks.values())
         return plan
 
     def carry_out(self, plan: p.Plan) -> None:
@@ -94,13 +94,11 @@ class Work:
             try:
                 self._do(step)
             except Exception as error:  # nothing is half done, whatever it is
-                left = self.undo()
-                if not isinstance(error, OSError):
-                    raise
-                said = "; ".join((_failed(step[0], error), *left))
-                raise HelperError(said, _hint(error, left)) from None
+                left = self._undo()
+                hint = "tapdraft-helper down --all" if left else "nothing was changed"
+                raise HelperError("; ".join((_failed(step[0], error), *left)), hint) from None
 
-    def undo(self) -> list[str]:
+    def _undo(self) -> list[str]:
         """Take back what the kernel now has of an `up`; what could not be taken back, in words.
 
         The kernel is asked, as an operation may be half done, or done and only the answer lost.
@@ -111,9 +109,9 @@ class Work:
         except (HelperError, OSError) as error:
             return [f"read what is there: {error}"]
         plan = self.plan_down(list(self.descriptors))
-        if not any(isinstance(operation, p.RemoveRuleset) for operation in plan):
-            for uplink in map(p.Uplink._make, self.state.uplinks.items() - before.items()):
-                plan += (p.RestoreForwarding(*uplink), p.RemoveUplink(uplink))
+        if set(self.state.taps) - set(self.descriptors):  # the table stays, but not all of it
+            for uplink in set(self.state.uplinks.values()) - set(before.values()):
+                plan += (p.RestoreForwarding(*uplink), p.RemoveUplink(*uplink))
         return self.take_down(plan)
 
     def take_down(self, plan: p.Plan) -> list[str]:
@@ -140,7 +138,7 @@ class Work:
                     firewall.forget_connections(kernel, networks)
                 for tap in (o.tap for o in step if isinstance(o, p.SetUp)):
                     kernel.set_link(self.indexes[tap], up=True)
-            case p.CreateTap(tap, _, uid, group, mtu, multi_queue):
+            case p.CreateTap(tap, uid, group, mtu, multi_queue):
                 flags = self.flags | (host.IFF_MULTI_QUEUE if multi_queue else 0)
                 made = host.create_tap(kernel, tap, int(uid), flags)
                 self.descriptors[tap], self.indexes[tap] = made
@@ -161,24 +159,23 @@ class Work:
                 if host.read_sysctl("ipv4/ip_forward") == "0" and host.read_sysctl(key) is not None:
                     host.write_sysctl(key, was)
             case p.PersistTap(tap):
-                host.persist_tap(self.descriptors[tap])
+                host.keep_tap(self.descriptors[tap], self.channel)
             case _:
                 kernel.commit([message for o in step for message in firewall.messages(o)])
 
     def _delete_taps(self, taps: list[str]) -> None:
         """Cut them off, then delete them together: one by one, each costs a grace period."""
         links = {link.ifindex: link for link in self.kernel.links()}
-        indexes = []
-        for tap in taps:  # what was made here need not be marked yet
-            link = links.get(self.indexes[tap])
-            if link and (tap in self.descriptors or tap_of(link) == self.state.taps[tap]):
-                indexes.append(link.ifindex)
-        strangers = any(link.group == p.DOOMED and not tap_of(link) for link in links.values())
+        there = {tap: links[self.indexes[tap]] for tap in taps if self.indexes[tap] in links}
+        # What was made here need not be marked yet.
+        indexes = [link.ifindex for tap, link in there.items()
+                   if tap in self.descriptors or link == self.state.links[tap]]  # fmt: skip
         calls = [partial(self.kernel.delete_link, ifindex) for ifindex in indexes]
-        if len(indexes) > 1 and not strangers:
+        doomed = [link for link in links.values() if link.group == p.DOOMED]
+        if len(indexes) > 1 and None not in map(owner, doomed):
             doom = partial(self.kernel.set_link, up=False, group=p.DOOMED)
             calls = [partial(doom, ifindex) for ifindex in indexes]
-            calls.append(partial(self.kernel.delete_group, p.DOOMED))
+            calls.append(partial(self.kernel.delete_link, group=p.DOOMED))
         for call in calls:
             try:
                 call()
@@ -189,28 +186,13 @@ class Work:
             os.close(self.descriptors.pop(tap))
 
 
-def _steps(plan: Iterable[p.Operation]) -> Iterable[list[p.Operation]]:
+def _steps(plan: Iterable[p.Operation]) -> list[list[p.Operation]]:
     """The plan in the order of _ORDER, what is done in one go as one step."""
-
-    def together(operation: p.Operation) -> object:
-        kind = type(operation)
-        if kind in _COMMITTED:
-            return _COMMITTED
-        return kind if kind in (p.RemoveForward, p.DeleteTap, p.SetUp) else id(operation)
-
     ordered = sorted(plan, key=lambda operation: _ORDER.index(type(operation)))
-    return [list(group) for _, group in groupby(ordered, together)]
+    groups = groupby(ordered, lambda operation: _TOGETHER.get(type(operation), id(operation)))
+    return [list(group) for _, group in groups]
 
 
-def _failed(operation: p.Operation, error: OSError) -> str:
-    words = "".join(f" {c.lower()}" if c.isupper() else c for c in type(operation).__name__).split()
-    words += [str(getattr(field, "name", field)) for field in operation[:1]]  # an uplink's
-    return f"{' '.join(words)}: {error.strerror}"
-
-
-def _hint(error: OSError, left: list[str]) -> str:
-    if error.errno == errno.EMFILE:
-        return "each tap needs a descriptor: raise ulimit -n, or ask for fewer at once"
-    if error.filename == "/dev/net/tun":
-        return "modprobe tun, and see that /dev/net/tun is there with mode 0666"
-    return "tapdraft-helper down --all" if left else "nothing was changed"
+def _failed(operation: p.Operation, error: Exception) -> str:
+    words = re.sub("(?!^)([A-Z])", r" \1", type(operation).__name__).lower()
+    return f"{' '.join((words, *map(str, operation[:1])))}: {getattr(error, 'strerror', error)}"

@@ -27,13 +27,12 @@ def settle() -> None:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """CAP_NET_ADMIN is effective inside the block, and only there. OSError where it is missing."""
+    """CAP_NET_ADMIN is effective inside the block, and only there. HelperError if it is missing."""
     try:
         prctl.cap_effective.net_admin = True
-    except (OSError, PermissionError):
-        raise HelperError(
-            "the helper does not have CAP_NET_ADMIN", "tapdraft check says what is missing"
-        ) from None
+    except OSError:
+        what = "the helper does not have CAP_NET_ADMIN"
+        raise HelperError(what, "tapdraft check says what is missing") from None
     try:
         yield
     finally:
@@ -42,9 +41,8 @@ def raised() -> Iterator[None]:
 
 def drop() -> None:
     """Give up every capability for good, and see that it is so."""
-    prctl.cap_effective.limit()
-    prctl.cap_permitted.limit()
-    prctl.cap_inheritable.limit()
+    for capabilities in (prctl.cap_effective, prctl.cap_permitted, prctl.cap_inheritable):
+        capabilities.limit()
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         words = [line.split() for line in status if line.startswith("Cap")]
     left = [name for name, value in words if name != "CapBnd:" and int(value, 16)]

@@ -1,4 +1,4 @@
-"""What a person would type for each operation of a plan.
+"""What a person would type: a request, and the commands for each operation of a plan.
 
 The generator's scripts and the helper's --dry-run are written with it. It never runs while a
 capability is held: see preview.py.
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from . import plan as p
 from .plan import FORWARDS, OPENED, TABLE, UPLINKS
+from .request import Request
 
 
 class Command(NamedTuple):
@@ -37,6 +38,19 @@ _TABLE_IS_THERE = ("nft", "list", "table", *TABLE)
 _SYSCTL = ("sysctl", "-q", "-w")
 
 
+def line(request: Request) -> str:
+    """A request's line in its one canonical form; what is at its default is left out."""
+    if request.verb == "down":
+        return f"down {request.name or '--all'}"
+    words = ["up", request.name, f"{request.host}/{request.prefix}", request.guest, request.mode]
+    words += ["host=open"] if request.host_open else []
+    words += [f"uplink={name}" for name in request.uplinks]
+    words += [f"forward={':'.join(map(str, forward))}" for forward in request.forwards]
+    words += [f"mtu={request.mtu}"] if request.mtu != 1500 else []
+    words += [f"queues={request.queues}"] if request.queues != 1 else []
+    return " ".join(words)
+
+
 def why(operation: p.Operation) -> str:
     """The reason for an operation, as a reader of a script is given it."""
     return operation.__doc__ or ""
@@ -53,13 +67,13 @@ def commands(operation: p.Operation) -> tuple[Command, ...]:
             return _one("ip", "address", "add", f"{address}/{prefix}", "dev", tap)
         case p.EnsureRuleset():
             return (Command(("nft", "-f", "-"), stdin=ruleset(), unless=_TABLE_IS_THERE),)
-        case p.AddUplink(uplink):
-            element = f'{{ "{uplink.name}" comment "{operation.comment}" }}'
-            there = ("nft", "get", "element", *TABLE, UPLINKS, f'{{ "{uplink.name}" }}')
+        case p.AddUplink(interface, was):
+            element = f'{{ "{interface}" }}'
+            there = ("nft", "get", "element", *TABLE, UPLINKS, element)
             add = Command(("nft", "add", "element", *TABLE, UPLINKS, element), unless=there)
             # Opened first: where the uplink is there, it is not for this tap to open.
-            was = ("test", uplink.was, "=", "0")
-            return (*(c._replace(unless=there) for c in _opened("add", uplink, was)), add)
+            opened = _opened("add", element, was, ("test", was, "=", "0"))
+            return (*(command._replace(unless=there) for command in opened), add)
         case p.EnableForwarding(interface):
             return _one(*_SYSCTL, f"net/ipv4/conf/{interface}/forwarding=1")
         case p.ForwardPort(tap, protocol, port, guest, guest_port):
@@ -84,10 +98,11 @@ def commands(operation: p.Operation) -> tuple[Command, ...]:
             alone = ("grep", "-qx", "0", "/proc/sys/net/ipv4/ip_forward")
             value = f"net/ipv4/conf/{interface}/forwarding={was}"
             return (Command(("sysctl", "-q", "-e", "-w", value), when=alone),)  # -e: it may be gone
-        case p.RemoveUplink(uplink):
-            there = ("nft", "get", "element", *TABLE, OPENED, f'{{ "{uplink.name}" }}')
-            delete = _one("nft", "delete", "element", *TABLE, UPLINKS, f'{{ "{uplink.name}" }}')
-            return (*_opened("delete", uplink, there), *delete)
+        case p.RemoveUplink(interface, was):
+            element = f'{{ "{interface}" }}'
+            there = ("nft", "get", "element", *TABLE, OPENED, element)
+            delete = _one("nft", "delete", "element", *TABLE, UPLINKS, element)
+            return (*_opened("delete", element, was, there), *delete)
         case p.RemoveRuleset():
             return (Command(("nft", "delete", "table", *TABLE), when=_TABLE_IS_THERE),)
 
@@ -105,8 +120,8 @@ def undo(operation: p.Operation) -> p.Operation | None:
             return p.DeleteTap(tap)
         case p.EnsureRuleset():
             return p.RemoveRuleset()
-        case p.AddUplink(uplink):
-            return p.RemoveUplink(uplink)
+        case p.AddUplink():
+            return p.RemoveUplink(*operation)
         case p.EnableForwarding(interface, was) if was:
             return p.RestoreForwarding(interface, was)
         case p.ForwardPort(_, protocol, port):
@@ -114,10 +129,10 @@ def undo(operation: p.Operation) -> p.Operation | None:
     return None
 
 
-def _opened(verb: str, uplink: p.Uplink, test: tuple[str, ...]) -> tuple[Command, ...]:
+def _opened(verb: str, element: str, was: str, test: tuple[str, ...]) -> tuple[Command, ...]:
     """Where forwarding was on already, nothing was opened. In a script a variable has it."""
-    argv = ("nft", verb, "element", *TABLE, OPENED, f'{{ "{uplink.name}" }}')
-    return {"0": (Command(argv),), "1": ()}.get(uplink.was, (Command(argv, when=test),))
+    argv = ("nft", verb, "element", *TABLE, OPENED, element)
+    return {"0": (Command(argv),), "1": ()}.get(was, (Command(argv, when=test),))
 
 
 def _one(*argv: str) -> tuple[Command, ...]:

@@ -5,7 +5,6 @@ and read from it here are the elements of its sets. Numbers are those of linux/n
 and nfnetlink_conntrack.h.
 """
 
-import errno
 import os
 import socket
 import struct
@@ -14,14 +13,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Network
 
+from . import plan as p
 from .errors import HelperError
-from .netlink import (
-    ACK, CREATE, DUMP, EXCL, PROTOCOLS, Kernel, attribute, attribute_list, attributes,
-)  # fmt: skip
-from .plan import (
-    FORWARDS, OPENED, TABLE, UPLINKS, AddUplink, EnsureRuleset, ForwardPort, Operation,
-    RemoveForward, RemoveRuleset, RemoveUplink, Uplink,
-)  # fmt: skip
+from .netlink import ACK, CREATE, DUMP, EXCL, PROTOCOLS, Kernel
+from .netlink import attribute, attribute_list, attributes
 
 NFTABLES = 10 << 8
 GETTABLE, DELTABLE, NEWELEMENT, GETELEMENT, DELELEMENT = 1, 2, 12, 13, 14
@@ -49,34 +44,34 @@ def comment(value: str) -> bytes:
 def table_comment(kernel: Kernel) -> str | None:
     """The comment of the table with our name; None where there is no such table."""
     try:
-        (answer,) = kernel.netfilter(NFTABLES | GETTABLE, 0, text(1, TABLE[1]))
+        (answer,) = kernel.netfilter(NFTABLES | GETTABLE, 0, text(1, p.TABLE[1]))
     except FileNotFoundError:
         return None
     return _comment(attributes(answer).get(6, b""))
 
 
-def uplinks(kernel: Kernel) -> Iterator[Uplink]:
-    """The uplinks of our table. What to restore is "" where the note of it is damaged."""
-    for key, _, remark in _elements(kernel, UPLINKS):
-        was = remark.removeprefix("forwarding was ")
-        yield Uplink(key.rstrip(b"\0").decode("ascii", "replace"), was if was in ("0", "1") else "")
+def uplinks(kernel: Kernel) -> Iterator[p.Uplink]:
+    """The uplinks of our table: those in the second set had no forwarding before."""
+    opened = {key for key, _, _ in _elements(kernel, p.OPENED)}
+    for key, _, _ in _elements(kernel, p.UPLINKS):
+        name = key.rstrip(b"\0").decode("ascii", "replace")
+        yield p.Uplink(name, "0" if key in opened else "1")
 
 
-def forwards(kernel: Kernel) -> Iterator[ForwardPort]:
+def forwards(kernel: Kernel) -> Iterator[p.ForwardPort]:
     """The port forwards of our table."""
     names = {number: name for name, number in PROTOCOLS.items()}
-    for key, value, tap in _elements(kernel, FORWARDS):
-        try:
-            protocol, port = struct.unpack_from(">BxxxH", key)
-            guest, guest_port = struct.unpack_from(">4sH", value)
-            yield ForwardPort(tap, names[protocol], port, socket.inet_ntoa(guest), guest_port)
-        except (KeyError, struct.error):
-            raise HelperError("the table's port forwards cannot be read") from None
+    for key, value, tap in _elements(kernel, p.FORWARDS):
+        protocol, port = struct.unpack_from(">BxxxH", key)
+        guest, guest_port = struct.unpack_from(">4sH", value)
+        if protocol not in names:
+            raise HelperError("the table's port forwards cannot be read")
+        yield p.ForwardPort(tap, names[protocol], port, socket.inet_ntoa(guest), guest_port)
 
 
 def _elements(kernel: Kernel, name: str) -> Iterator[tuple[bytes, bytes, str]]:
     """Key, value and comment of the elements of a set or map."""
-    wanted = text(1, TABLE[1]) + text(2, name)
+    wanted = text(1, p.TABLE[1]) + text(2, name)
     for answer in kernel.netfilter(NFTABLES | GETELEMENT, DUMP, wanted):
         for _, item in attribute_list(attributes(answer).get(3, b"")):
             fields = attributes(item)
@@ -103,29 +98,23 @@ def _ruleset() -> Iterator[Message]:
         data = data[length:]
 
 
-def messages(operation: Operation) -> Iterable[Message]:
+def messages(operation: p.Operation) -> Iterable[Message]:
     """What carries out an operation on the table."""
     match operation:
-        case EnsureRuleset():
+        case p.EnsureRuleset():
             return _ruleset()
-        case AddUplink(uplink):
-            return _uplink(NEWELEMENT, uplink, operation.comment)
-        case RemoveUplink(uplink):
-            return _uplink(DELELEMENT, uplink, "")
-        case ForwardPort(tap, protocol, port, guest, guest_port):
+        case p.AddUplink(interface, was) | p.RemoveUplink(interface, was):
+            kind = NEWELEMENT if isinstance(operation, p.AddUplink) else DELELEMENT
+            sets = (p.UPLINKS, p.OPENED) if was == "0" else (p.UPLINKS,)
+            return [_element(kind, name, interface.encode().ljust(16, b"\0")) for name in sets]
+        case p.ForwardPort(tap, protocol, port, guest, guest_port):
             value = struct.pack(">4sHxx", socket.inet_aton(guest), guest_port)
-            return [_element(NEWELEMENT, FORWARDS, _forward(protocol, port), value, tap)]
-        case RemoveForward(protocol, port):
-            return [_element(DELELEMENT, FORWARDS, _forward(protocol, port))]
-        case RemoveRuleset():
-            return [(NFTABLES | DELTABLE, 0, text(1, TABLE[1]))]
+            return [_element(NEWELEMENT, p.FORWARDS, _forward(protocol, port), value, tap)]
+        case p.RemoveForward(protocol, port):
+            return [_element(DELELEMENT, p.FORWARDS, _forward(protocol, port))]
+        case p.RemoveRuleset():
+            return [(NFTABLES | DELTABLE, 0, text(1, p.TABLE[1]))]
     raise HelperError(f"{type(operation).__name__} is nothing of the table's")
-
-
-def _uplink(kind: int, uplink: Uplink, remark: str) -> list[Message]:
-    key = uplink.name.encode("ascii").ljust(16, b"\0")
-    opened = [_element(kind, OPENED, key)] if uplink.was == "0" else []
-    return [_element(kind, UPLINKS, key, remark=remark), *opened]
 
 
 def _forward(protocol: str, port: int) -> bytes:
@@ -138,7 +127,7 @@ def _element(kind: int, name: str, key: bytes, value: bytes = b"", remark: str =
     parts += [nest(2, attribute(1, value))] if value else []
     parts += [attribute(6, comment(remark))] if remark else []
     flags = CREATE | EXCL if kind == NEWELEMENT else 0
-    body = text(1, TABLE[1]) + text(2, name) + nest(3, nest(1, *parts))
+    body = text(1, p.TABLE[1]) + text(2, name) + nest(3, nest(1, *parts))
     return NFTABLES | kind, flags, body
 
 
@@ -148,13 +137,7 @@ def forget_connections(kernel: Kernel, networks: Iterable[IPv4Network]) -> None:
     Else packets of an earlier guest's connections, forwarded ports too, reach the new one.
     """
     spans = sorted((int(network[0]), int(network[-1])) for network in networks)
-    try:
-        found = kernel.netfilter(GET_CONNECTION, DUMP, b"", socket.AF_INET)
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
-            return  # this kernel keeps connections to itself, or has none
-        raise
-    for connection in found:
+    for connection in kernel.netfilter(GET_CONNECTION, DUMP, b"", socket.AF_INET):
         there = attributes(connection)
         ends = (attributes(attributes(there.get(way, b"")).get(1, b"")) for way in (1, 2))
         ours = (int.from_bytes(address, "big") for end in ends for address in end.values())

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import socket
 import struct
 
 from .netlink import Kernel
@@ -34,8 +35,18 @@ def create_tap(kernel: Kernel, name: str, uid: int, flags: int) -> tuple[int, in
         raise
 
 
-def persist_tap(descriptor: int) -> None:
-    fcntl.ioctl(descriptor, TUNSETPERSIST, 1)
+def keep_tap(descriptor: int, channel: int | None) -> None:
+    """Let a tap outlive this process: for good, or as qemu's, which gets it over its socket."""
+    if channel is None:
+        fcntl.ioctl(descriptor, TUNSETPERSIST, 1)
+        return
+    # Python asks the kernel what it is; OSError where it is no socket at all.
+    qemu = socket.socket(fileno=channel)
+    if (qemu.family, qemu.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
+        raise OSError(errno.ENOTSOCK, f"descriptor {channel} is not a Unix stream socket")
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("=i", descriptor))
+    # Who does not receive, or is gone, must neither hold the lock nor end this before it is undone.
+    qemu.sendmsg([b"\0"], [rights], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
 def read_sysctl(key: str) -> str | None:

@@ -5,19 +5,20 @@ asyncio and ssl, and `pyroute2/__init__.py` brings in everything it has. Answers
 here: with thousands of taps, pyroute2's own decoding takes longer than all the rest.
 """
 
-import errno
 import os
 import socket
 import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from ipaddress import IPv4Network
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from .errors import HelperError, InTheWay
+
 
 
 class _Unused(ModuleType):
@@ -29,17 +30,17 @@ class _Unused(ModuleType):
 
 if "pyroute2" not in sys.modules:
     # The package is found but not run: an empty module in its place lets its parts be imported.
-    spec = PathFinder.find_spec("pyroute2")
-    if spec is None or spec.submodule_search_locations is None:
-        raise HelperError("pyroute2 is not installed", "install python3-pyroute2")
+    found = PathFinder.find_spec("pyroute2")
     sys.modules["pyroute2"] = ModuleType("pyroute2")
-    sys.modules["pyroute2"].__path__ = spec.submodule_search_locations
+    sys.modules["pyroute2"].__path__ = getattr(found, "submodule_search_locations", [])
     # What it would log with, it only ever does in code that is not called here.
     for unused in {"logging", "traceback"} - set(sys.modules):
         sys.modules[unused] = _Unused(unused)
 
-# After what stands in for the rest is in place: E402.
+# Only now is what stands in for the rest in place.
 from pyroute2.netlink import nlmsg  # noqa: E402
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # noqa: E402
+from pyroute2.netlink.rtnl.rtmsg import rtmsg  # noqa: E402
 
 for unused in ("logging", "traceback"):
     if isinstance(sys.modules.get(unused), _Unused):
@@ -58,32 +59,15 @@ BATCH_BEGIN, BATCH_END, INET = 16, 17, 1
 # linux/sock_diag.h, net/tcp_states.h
 SOCK_DIAG_BY_FAMILY, LISTEN, CLOSE = 20, 10, 7
 # An address of its own on the rtnetlink bus, "tapd": a lock that goes with the process.
-LOCK_PORT = 0x74617064
+LOCK_PORT, LOCK_EVERY = 0x74617064, 0.005  # seconds
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 
 
-class _Link(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
-    fields = (
-        ("family", "B"), ("__align", "x"), ("ifi_type", "H"), ("index", "i"), ("flags", "I"),
-        ("change", "I"),
-    )  # fmt: skip
-    nla_map = (
-        (3, "name", "asciiz"), (4, "mtu", "uint32"), (20, "alias", "asciiz"),
-        (27, "group", "uint32"),
-    )  # fmt: skip
-
-
-class _Address(nlmsg):  # type: ignore[misc]  # as above
-    fields = (("family", "B"), ("length", "B"), ("flags", "B"), ("scope", "B"), ("index", "I"))
-    nla_map = ((1, "address", "ip4addr"), (2, "local", "ip4addr"))
-
-
-class _Route(nlmsg):  # type: ignore[misc]  # as above
-    fields = (
-        ("family", "B"), ("length", "B"), ("srclen", "B"), ("tos", "B"), ("table", "B"),
-        ("proto", "B"), ("scope", "B"), ("type", "B"), ("flags", "I"),
-    )  # fmt: skip
-    nla_map = ((1, "to", "ip4addr"), (4, "out", "uint32"), (7, "source", "ip4addr"))
+class _Link(nlmsg):  # type: ignore[misc]  # pyroute2 has no types, and its own takes 10 ms more
+    fields = (("family", "B"), ("__align", "x"), ("ifi_type", "H"), ("index", "i"), ("flags", "I"),
+              ("change", "I"))  # fmt: skip
+    nla_map = ((3, "name", "asciiz"), (4, "mtu", "uint32"), (20, "alias", "asciiz"),
+               (27, "group", "uint32"))  # fmt: skip
 
 
 class Link(NamedTuple):
@@ -110,18 +94,13 @@ class Kernel:
         self._sequence = 0
 
     def lock(self, seconds: float) -> None:
-        """Wait until no other helper works in this network namespace, at most so long."""
-        until = time.monotonic() + seconds
-        while True:
-            try:
+        """Wait until no other helper works in this network namespace, about so long at most."""
+        for _ in range(int(seconds / LOCK_EVERY)):
+            with suppress(OSError):
                 return self._route.bind((LOCK_PORT, 0))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-            if time.monotonic() > until:
-                what = f"another process has held the lock for {seconds:.0f} seconds"
-                raise InTheWay(what, f"look for port {LOCK_PORT} in /proc/net/netlink")
-            time.sleep(0.005)
+            time.sleep(LOCK_EVERY)
+        what = f"another process has held the lock for {seconds:.0f} seconds"
+        raise InTheWay(what, f"look for port {LOCK_PORT} in /proc/net/netlink")
 
     def close(self) -> None:
         """Let go of the lock."""
@@ -136,12 +115,12 @@ class Kernel:
 
     def addresses(self) -> list[Way]:
         """The network of every IPv4 address."""
-        answers = self._ask(GETADDR, DUMP, _Address(), family=socket.AF_INET)
+        answers = self._ask(GETADDR, DUMP, ifaddrmsg(), family=socket.AF_INET)
         return [(_integer(a[4:8]), _network(attributes(a[8:]).get(1, b""), a[1])) for a in answers]
 
     def routes(self) -> list[Way]:
         """The IPv4 routes of all tables, by every interface that they leave by."""
-        answers = self._ask(GETROUTE, DUMP, _Route(), family=socket.AF_INET)
+        answers = self._ask(GETROUTE, DUMP, rtmsg(), family=socket.AF_INET)
         return [way for answer in answers for way in _ways(answer)]
 
     def listening(self) -> set[tuple[str, int]]:
@@ -176,23 +155,20 @@ class Kernel:
         flags = {} if up is None else {"flags": int(up), "change": IFF_UP}
         self._ask(SETLINK, ACK, _Link(), values, index=ifindex, **flags)
 
-    def delete_link(self, ifindex: int) -> None:
-        self._ask(DELLINK, ACK, _Link(), index=ifindex)
-
-    def delete_group(self, group: int) -> None:
-        """Delete every interface of a device group, in one grace period of the kernel's."""
-        self._ask(DELLINK, ACK, _Link(), {"group": group})
+    def delete_link(self, ifindex: int = 0, **group: int) -> None:
+        """Delete an interface, or all of a device group in one grace period of the kernel's."""
+        self._ask(DELLINK, ACK, _Link(), group, index=ifindex)
 
     def add_address(self, ifindex: int, address: str, length: int) -> None:
-        where = {"family": socket.AF_INET, "length": length, "index": ifindex}
-        values = {"local": address, "address": address}
-        self._ask(NEWADDR, ACK | CREATE | EXCL, _Address(), values, **where)
+        where = {"family": socket.AF_INET, "prefixlen": length, "index": ifindex}
+        values = {"IFA_LOCAL": address, "IFA_ADDRESS": address}
+        self._ask(NEWADDR, ACK | CREATE | EXCL, ifaddrmsg(), values, **where)
 
     def add_route(self, ifindex: int, to: str, source: str) -> None:
         """A route to one address over a link: main table, scope link, protocol boot, unicast."""
         kind = {"family": socket.AF_INET, "table": 254, "scope": 253, "proto": 3, "type": 1}
-        values = {"to": to, "out": ifindex, "source": source}
-        self._ask(NEWROUTE, ACK | CREATE | EXCL, _Route(), values, length=32, **kind)
+        values = {"RTA_DST": to, "RTA_OIF": ifindex, "RTA_PREFSRC": source}
+        self._ask(NEWROUTE, ACK | CREATE | EXCL, rtmsg(), values, dst_len=32, **kind)
 
     # The exchange
 
@@ -270,10 +246,8 @@ def attribute_list(data: bytes) -> Iterator[tuple[int, bytes]]:
     offset = 0
     while offset + 4 <= len(data):
         length, kind = struct.unpack_from("=HH", data, offset)
-        if length < 4:
-            raise HelperError("the kernel's answer cannot be read")
         yield kind & 0x3FFF, data[offset + 4 : offset + length]
-        offset += (length + 3) & ~3
+        offset += max(4, (length + 3) & ~3)
 
 
 def _link(answer: bytes) -> Link:
@@ -285,15 +259,12 @@ def _link(answer: bytes) -> Link:
     return Link(ifindex, name, alias, group, mtu, bool(flags & IFF_UP), queues > 1)
 
 
-def _ways(answer: bytes) -> Iterator[Way]:
+def _ways(answer: bytes) -> list[Way]:
     there = attributes(answer[12:])
-    to, hops = _network(there.get(1, b""), answer[1]), there.get(9, b"")
-    if not hops:
-        yield _integer(there.get(4, b"")), to
-    while len(hops) >= 8:  # struct rtnexthop: a length, two bytes, the interface
-        length, ifindex = struct.unpack_from("=HxxI", hops)
-        yield ifindex, to
-        hops = hops[max(length, 8) :]
+    # struct rtnexthop begins as an attribute does, with its length and two bytes: the interface.
+    hops = [hop for _, hop in attribute_list(there.get(9, b""))] or [there.get(4, b"")]
+    to = _network(there.get(1, b""), answer[1])
+    return [(_integer(hop[:4]), to) for hop in hops]
 
 
 def _network(address: bytes, length: int) -> IPv4Network:

@@ -8,9 +8,10 @@ Operations are NamedTuples, not dataclasses: as unchangeable, and importing data
 longer than all of the helper's own modules.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from .request import Request
+from .request import PREFIX, Request
 
 # The nftables table, as ruleset.nft makes it, and its sets.
 TABLE = ("inet", "tapdraft")
@@ -35,7 +36,6 @@ class CreateTap(NamedTuple):
     """Make the tap for the guest: the user's qemu may open it, nobody else's."""
 
     tap: str
-    guest: str
     uid: str
     group: int
     mtu: int
@@ -43,7 +43,7 @@ class CreateTap(NamedTuple):
 
     @property
     def alias(self) -> str:
-        return f"tapdraft 1 uid={self.uid} guest={self.guest}"
+        return f"tapdraft 1 uid={self.uid} guest={self.tap.removeprefix(PREFIX)}"
 
 
 class HardenTap(NamedTuple):
@@ -56,13 +56,11 @@ class HardenTap(NamedTuple):
         """Keys below /proc/sys/net, and their values."""
         four, six = f"ipv4/conf/{self.tap}", f"ipv6/conf/{self.tap}"
         return (
-            (f"{six}/disable_ipv6", "1"),
-            (f"{six}/accept_ra", "0"),
-            (f"{four}/accept_redirects", "0"),
-            (f"{four}/send_redirects", "0"),
+            (f"{six}/disable_ipv6", "1"), (f"{six}/accept_ra", "0"),
+            (f"{four}/accept_redirects", "0"), (f"{four}/send_redirects", "0"),
             (f"{four}/accept_source_route", "0"),
             (f"{four}/arp_ignore", "1"),  # or ARP tells the guest the host's other addresses
-        )
+        )  # fmt: skip
 
 
 class AddAddress(NamedTuple):
@@ -78,13 +76,10 @@ class EnsureRuleset(NamedTuple):
 
 
 class AddUplink(NamedTuple):
-    """Let guests out through this interface: nobody else, unless it was open before. Note that."""
+    """Let guests out through this interface: nobody else, unless it was open before."""
 
-    uplink: Uplink
-
-    @property
-    def comment(self) -> str:
-        return f"forwarding was {self.uplink.was}"
+    interface: str
+    was: str
 
 
 class EnableForwarding(NamedTuple):
@@ -147,7 +142,8 @@ class RestoreForwarding(NamedTuple):
 class RemoveUplink(NamedTuple):
     """Close this way out again."""
 
-    uplink: Uplink
+    interface: str
+    was: str
 
 
 class RemoveRuleset(NamedTuple):
@@ -170,36 +166,36 @@ def group_of(request: Request) -> int:
     return GROUP | mode | (REACHES_HOST if request.host_open else 0)
 
 
-def plan_up(request: Request, uid: str, uplinks: tuple[Uplink, ...]) -> Plan:
+def plan_up(request: Request, uid: str, uplinks: Iterable[Uplink]) -> Plan:
     """What a completed `up` means: `uplinks` are the request's, or those of the default routes.
 
     `uid` is the owner's, in decimal. A script passes shell variables for both.
     """
     tap = request.tap
     operations: list[Operation] = [
-        CreateTap(tap, request.name, uid, group_of(request), request.mtu, request.queues > 1),
+        CreateTap(tap, uid, group_of(request), request.mtu, request.queues > 1),
         HardenTap(tap),
         AddAddress(tap, request.host, request.prefix),
         EnsureRuleset(),
     ]
     if request.leaves:
         for uplink in uplinks:
-            operations += [AddUplink(uplink), EnableForwarding(uplink.name, uplink.was)]
+            operations += [AddUplink(*uplink), EnableForwarding(*uplink)]
         operations.append(EnableForwarding(tap, ""))
     for protocol, port, guest_port in request.forwards:
         operations.append(ForwardPort(tap, protocol, port, request.guest, guest_port))
     operations.append(SetUp(tap))
-    if request.routed_to:  # after SetUp: the kernel takes no route over a link that is down
-        operations.append(AddRoute(tap, request.routed_to, request.host))
+    if request.networks[1:]:  # after SetUp: the kernel takes no route over a link that is down
+        operations.append(AddRoute(tap, request.guest, request.host))
     return (*operations, PersistTap(tap))
 
 
-def plan_down(tap: str, forwards: tuple[tuple[str, int], ...]) -> Plan:
-    """What `down` means for one tap; `forwards` are the protocols and ports of its guest."""
-    return (*(RemoveForward(*forward) for forward in forwards), DeleteTap(tap))
+def plan_down(taps: Iterable[str], forwards: Iterable[tuple[str, int]]) -> Plan:
+    """What `down` means for taps; `forwards` are the protocols and ports of their guests."""
+    return (*(RemoveForward(*forward) for forward in forwards), *map(DeleteTap, taps))
 
 
-def plan_last(uplinks: tuple[Uplink, ...]) -> Plan:
+def plan_last(uplinks: Iterable[Uplink]) -> Plan:
     """What `down` means once no tap is left at all."""
     # Where forwarding was on, nothing was changed: if it is off now, that is somebody's wish.
     changed = (uplink for uplink in uplinks if uplink.was != "1")

@@ -19,6 +19,7 @@ section must permit the whole request.
 import grp
 import os
 import pwd
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Network
@@ -26,25 +27,27 @@ from typing import Any, NamedTuple
 
 from .caller import Caller
 from .errors import InTheWay
-from .request import LONGEST_INTERFACE, MODES, PROTOCOLS, Request
+from .request import MODES, Request
 from .state import State
 
 PATH = "/etc/tapdraft/policy.conf"
 LARGEST = 65536  # bytes
+# What the words of each key's value look like. The kernel takes more names of interfaces than a
+# request does.
+KEYS = {
+    "deny": "no|yes", "host": "closed|open", "taps": "[0-9]{1,5}", "modes": "|".join(MODES),
+    "subnets": "[0-9./]+", "forwards": "(tcp|udp):[0-9]{1,5}(-[0-9]{1,5})?",
+    "uplinks": r"[^\s=\[\]:/]{1,15}",
+}  # fmt: skip
+_SINGLE = ("deny", "host", "taps")
 
 
 class Section(NamedTuple):
-    """One section, its values read. A key that is left out permits nothing."""
+    """One section, with the words of each key's value. A key that is left out permits nothing."""
 
     title: str  # "group tapdraft", "user mallory"
     line: int  # of the file, from 1
-    deny: bool = False
-    subnets: tuple[IPv4Network, ...] = ()
-    taps: int = 0
-    modes: tuple[str, ...] = ()
-    forwards: tuple[tuple[str, int, int], ...] = ()  # protocol, lowest and highest port
-    uplinks: tuple[str, ...] = ()  # interface names, or "*"
-    host: bool = False  # may guests reach it?
+    words: dict[str, tuple[Any, ...]]  # as _read_value() reads them
 
     def names(self, uid: int, gids: Iterable[int]) -> bool:
         """Does this section name the caller? InTheWay where a denied name cannot be looked up."""
@@ -52,190 +55,146 @@ class Section(NamedTuple):
         try:
             if kind == "user":
                 return pwd.getpwnam(name).pw_uid == uid
-            group = grp.getgrnam(name)
-            # A session keeps its first groups: to be refused, the list of members is enough.
-            return group.gr_gid in gids or (self.deny and _is_member(uid, group))
+            if self.denies():  # a session keeps its first groups: what it would get counts, too
+                user = pwd.getpwuid(uid)  # a failure is no way around the deny either
+                gids = (*gids, *os.getgrouplist(user.pw_name, user.pw_gid))
+            return grp.getgrnam(name).gr_gid in gids
         except KeyError:
-            if self.deny:  # the name service may be down: this could be the one to refuse
+            if self.denies():  # the name service may be down: this could be the one to refuse
                 raise _broken(self.line, f"there is no {self.title}, who is denied") from None
             return False
+
+    def denies(self) -> bool:
+        return "yes" in self.words.get("deny", ())
 
     def objection(self, request: Request, uplinks: Iterable[str], taps: int) -> str:
         """Why this section does not permit the request, or ''.
 
         `uplinks` are those of the completed request, `taps` how many the caller would have.
         """
+        if self.denies():
+            return "denies everything"
         if request.verb == "down":
             return ""  # only ever of one's own taps
         for network in request.networks:
-            if not any(network.subnet_of(subnet) for subnet in self.subnets):
+            if not any(network.subnet_of(subnet) for subnet in self.words.get("subnets", ())):
                 return f"{network} is in none of its subnets"
-        if request.mode not in self.modes:
+        if request.mode not in self.words.get("modes", ()):
             return f"mode {request.mode} is not among its modes"
-        if request.host_open and not self.host:
+        if request.host_open and "open" not in self.words.get("host", ()):
             return "host=open is not permitted"
-        for forward in request.forwards:
-            spans = (span[1:] for span in self.forwards if span[0] == forward.protocol)
-            if not any(low <= forward.port <= high for low, high in spans):
-                return f"forward={forward.word()} is not among its forwards"
+        for protocol, port, inner in request.forwards:
+            spans = self.words.get("forwards", ())
+            if not any(protocol == own and port in ports for own, ports in spans):
+                return f"forward={protocol}:{port}:{inner} is not among its forwards"
         for uplink in uplinks:
-            if not {"*", uplink} & set(self.uplinks):
+            if not {"*", uplink} & set(self.words.get("uplinks", ())):
                 return f"uplink={uplink} is not among its uplinks"
-        return f"its {self.taps} taps are used up" if taps > self.taps else ""
+        (most,) = self.words.get("taps", (0,))
+        return f"its {most} taps are used up" if taps > most else ""
 
 
-def _is_member(uid: int, group: grp.struct_group) -> bool:
-    user = pwd.getpwuid(uid)  # a failure is no way around the deny either
-    return user.pw_name in group.gr_mem or user.pw_gid == group.gr_gid
-
-
-class Decision(NamedTuple):
-    """Whether a request is permitted, and by or in spite of which section."""
-
-    permitted: bool
-    reason: str
+Sections = list[Section] | None  # None for who holds CAP_NET_ADMIN: no policy binds them
 
 
 def decisions(
-    sections: list[Section] | None, requests: Iterable[Request], caller: Caller,
-    state: State | None,
-) -> Iterator[tuple[Request, Decision]]:  # fmt: skip
-    """Each request, and whether it is permitted to the caller.
+    sections: Sections, requests: Iterable[Request], caller: Caller, state: State | None
+) -> Iterator[tuple[Request, bool, str]]:
+    """Each request, whether it is permitted to the caller, and by or in spite of which section.
 
     Without a state only what the words say can be judged: not the uplinks that they leave open,
     nor the number of taps.
     """
     if sections is None:
-        held = Decision(True, "the caller holds CAP_NET_ADMIN")
-        yield from ((request, held) for request in requests)
+        yield from ((request, True, "the caller holds CAP_NET_ADMIN") for request in requests)
         return
     mine = [section for section in sections if section.names(caller.uid, caller.gids)]
-    mine.sort(key=lambda section: not section.deny)  # one deny is enough, wherever it stands
+    mine = [section for section in mine if section.denies()] or mine  # one is enough to refuse
     taps = set(state.of(caller.uid)) if state else set()
     for request in requests:
         uplinks: Iterable[str] = request.uplinks
         if state and request.verb == "up":
             taps.add(request.tap)
             uplinks = [uplink.name for uplink in state.complete(request)]
-        yield request, _decide(mine, request, uplinks, len(taps))
-
-
-def _decide(mine: list[Section], request: Request, uplinks: Iterable[str], taps: int) -> Decision:
-    objections = []
-    for section in mine:
-        where = f"{PATH}:{section.line}: [{section.title}]"
-        if section.deny:
-            return Decision(False, f"{where} denies everything")
-        objection = section.objection(request, uplinks, taps)
-        if not objection:
-            return Decision(True, f"{where} permits it")
-        objections.append(f"{where} does not: {objection}")
-    return Decision(False, "; ".join(objections) or f"no section of {PATH} names the caller")
+        permitted: list[str] = []
+        refused: list[str] = []
+        for section in mine:
+            objection = section.objection(request, uplinks, len(taps))
+            said = f"does not: {objection}" if objection else "permits it"
+            said = objection if section.denies() else said
+            where = f"{PATH}:{section.line}: [{section.title}]"
+            (refused if objection else permitted).append(f"{where} {said}")
+        reasons = permitted[:1] or refused or [f"no section of {PATH} names the caller"]
+        yield request, bool(permitted), "; ".join(reasons)
 
 
 def load(path: str = PATH) -> list[Section]:
     """The sections of the policy file, or InTheWay: a doubtful policy permits nothing."""
-    try:
-        lines = _read(path).split("\n")
-    except OSError as error:
-        raise InTheWay(f"{path}: {error.strerror}", "an administrator has to write it") from None
-    found: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(lines, 1):
+    sections: list[Section] = []
+    for place, line in enumerate(_read(path).split("\n"), 1):
         try:
-            _read_line(line.strip(" \t"), number, found)
+            _read_line(line.strip(" \t"), place, sections)
         except ValueError as error:
-            raise _broken(number, str(error)) from None
-    return [Section(title, **values) for title, values in found.items()]
+            raise _broken(place, str(error)) from None
+    return sections
 
 
-def _read_line(line: str, number: int, found: dict[str, dict[str, Any]]) -> None:
+def _read_line(line: str, place: int, sections: list[Section]) -> None:
     """Take a line to the sections that were found before it. ValueError if it is not right."""
+    title = re.fullmatch(r"\[((?:user|group) \S(?:.*\S)?)\]", line)
+    key, equals, value = (part.strip(" \t") for part in line.partition("="))
     if not line.replace("\t", " ").isprintable():
-        raise ValueError("it has a control character")
-    if line.startswith("[") and line.endswith("]"):
-        kind, _, name = line[1:-1].partition(" ")
-        if kind not in ("user", "group") or not name or name != name.strip():
-            raise ValueError(f"{line} is neither [user NAME] nor [group NAME]")
-        if line[1:-1] in found:
-            raise ValueError(f"{line} is there twice")
-        found[line[1:-1]] = {"line": number}
+        raise ValueError("it has a character that is no text, or not UTF-8")
+    if title and title[1] not in (section.title for section in sections):
+        sections.append(Section(title[1], place, {}))
+    elif equals and key in KEYS and sections and key not in sections[-1].words:
+        sections[-1].words[key] = _read_value(key, value)
     elif line and not line.startswith("#"):
-        key, equals, value = (part.strip() for part in line.partition("="))
-        if not equals or not found:
-            raise ValueError(f"{line!r} is neither a section nor KEY = VALUE in one")
-        title = list(found)[-1]
-        if key in found[title]:
-            raise ValueError(f"[{title}] has {key!r} twice")
-        found[title][key] = _value(key, value)
+        raise ValueError(f"{line!r} is unknown here, or there twice")
 
 
-def _value(key: str, value: str) -> object:
-    words = tuple(word.strip() for word in value.split(",") if word.strip())
-    match key:
-        case "deny":
-            return _one_of(value, "no", "yes") == "yes"
-        case "host":
-            return _one_of(value, "closed", "open") == "open"
-        case "taps":
-            return _count(value)
-        case "subnets":
-            return tuple(map(IPv4Network, words))
-        case "modes":
-            return tuple(_one_of(word, *MODES) for word in words)
-        case "forwards":
-            return tuple(map(_ports, words))
-        case "uplinks":
-            for word in words:
-                if len(word) > LONGEST_INTERFACE or set(word) & set(" \t=[]:/"):
-                    raise ValueError(f"{word!r} is no interface's name")
-            return words
-    raise ValueError(f"there is no key {key!r}")
+def _read_value(key: str, value: str) -> tuple[Any, ...]:
+    words = [word.strip(" \t") for word in value.split(",") if word.strip(" \t")]
+    words = [value] if key in _SINGLE else words
+    if not all(re.fullmatch(KEYS[key], word) for word in words):
+        raise ValueError(f"{value!r} is nothing that {key} can be")
+    readers: dict[str, Callable[[str], Any]]
+    readers = {"taps": int, "subnets": IPv4Network, "forwards": _ports}
+    return tuple(map(readers.get(key, str), words))
 
 
-def _one_of(word: str, *words: str) -> str:
-    if word not in words:
-        raise ValueError(f"{word!r} is none of {', '.join(words)}")
-    return word
-
-
-def _count(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and len(word) <= 5):
-        raise ValueError(f"{word!r} is not a plain number")
-    return int(word)
-
-
-def _ports(word: str) -> tuple[str, int, int]:
-    protocol, _, ports = word.partition(":")
-    low, dash, high = ports.partition("-")
-    span = (_count(low), _count(high if dash else low))
-    if protocol not in PROTOCOLS or not 1 <= span[0] <= span[1] <= 65535:
-        raise ValueError(f"{word!r} is no range of ports such as tcp:1024-65535")
-    return protocol, *span
+def _ports(word: str) -> tuple[str, range]:
+    protocol, _, span = word.partition(":")
+    low, _, high = span.partition("-")
+    ports = range(int(low), int(high or low) + 1)
+    if not 1 <= ports.start < ports.stop <= 65536:
+        raise ValueError(f"{word!r} is no range of ports")
+    return protocol, ports
 
 
 def _read(path: str) -> str:
-    folder = path
-    while folder != "/":  # who can write a folder above can put another file there
-        folder = os.path.dirname(folder)
-        _check_root_only(folder, os.lstat(folder), stat.S_ISDIR, "a folder")
-    # Neither a symbolic link nor a FIFO may hold the helper up or lead it elsewhere.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        _check_root_only(path, os.fstat(descriptor), stat.S_ISREG, "a regular file")
-        content = file.read(LARGEST + 1)
+    """What is in the file, which nobody but root can have written. InTheWay otherwise."""
+    above = path
+    try:
+        while above != "/":  # who can write a folder above can put another file there
+            above = os.path.dirname(above)
+            _check(above, os.lstat(above), stat.S_IFDIR)
+        # Neither a symbolic link nor a FIFO may hold the helper up or lead it elsewhere.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            _check(path, os.fstat(descriptor), stat.S_IFREG)
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        raise InTheWay(f"{path}: {error.strerror}", "an administrator has to write it") from None
     if len(content) > LARGEST:
         raise InTheWay(f"{path}: it is larger than {LARGEST} bytes")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InTheWay(f"{path}: it is not UTF-8") from None
+    return content.decode("utf-8", "surrogateescape")  # which is no text for _read_line()
 
 
-def _check_root_only(
-    path: str, status: os.stat_result, is_kind: Callable[[int], bool], kind: str
-) -> None:
-    if not is_kind(status.st_mode):
-        raise InTheWay(f"{path}: it is not {kind}")
+def _check(path: str, status: os.stat_result, kind: int) -> None:
+    if stat.S_IFMT(status.st_mode) != kind:
+        what = "a folder" if kind == stat.S_IFDIR else "a regular file"
+        raise InTheWay(f"{path}: it is not {what}")
     if status.st_uid != 0 or status.st_mode & 0o022:
         hint = f"chown root {path}; chmod go-w {path}"
         raise InTheWay(f"{path}: others than root can change it", hint)

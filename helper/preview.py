@@ -36,7 +36,7 @@ def _dry_run(requests: Iterable[Request], caller: Caller) -> int:
     """Print the commands that the requests equal, each below its reason."""
     state = read(Kernel(), nftables=False)
     for request in requests:
-        print(f"# {request.line()}")
+        print(f"# {request.line}")
         for operation in _plan(request, caller, state):
             print(f"# {why(operation)}")
             for command in commands(operation):
@@ -50,7 +50,7 @@ def _plan(request: Request, caller: Caller, state: State) -> Plan:
         return plan_up(request, str(caller.uid), state.complete(request))
     taps = [request.tap] if request.name else state.of(caller.uid)
     # Which ports are forwarded is for CAP_NET_ADMIN to read: they are left out here.
-    down = tuple(operation for tap in taps for operation in plan_down(tap, ()))
+    down = plan_down(taps, ())
     return down if set(state.taps) - set(taps) else down + plan_last(())
 
 
@@ -58,8 +58,8 @@ def _explain(requests: Iterable[Request], caller: Caller) -> int:
     """Print which section of the policy permits or refuses each request. 3 if one is refused."""
     status = 0
     decisions = policy.decisions(policy.load(), requests, caller, read(Kernel(), nftables=False))
-    for request, decision in decisions:
-        print(f"{request.line()}: {'permitted' if decision.permitted else 'refused'}")
-        print(f"    {decision.reason}")
-        status = status if decision.permitted else 3
+    for request, permitted, reason in decisions:
+        print(f"{request.line}: {'permitted' if permitted else 'refused'}")
+        print(f"    {reason}")
+        status = status if permitted else 3
     return status

@@ -5,8 +5,10 @@ tapdraft's and the alias, all three; the user who owns a tap can change none of 
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from ipaddress import IPv4Network
+from itertools import pairwise
 from typing import NamedTuple
 
 from . import firewall
@@ -19,89 +21,75 @@ from .request import PREFIX, Request
 _ALIAS = re.compile(r"tapdraft 1 uid=(0|[1-9][0-9]{0,9}) guest=([a-z0-9][a-z0-9-]{0,11})", re.A)
 
 
-class Tap(NamedTuple):
-    """One of tapdraft's taps."""
-
-    link: Link
-    uid: int  # whose it is
-    guest: str
-
-
 class State(NamedTuple):
     """A picture of one network namespace, good as long as the lock is held."""
 
     links: dict[str, Link]
-    taps: dict[str, Tap]  # by the name of the tap
+    taps: dict[str, int]  # the uid of whose it is, by the name of the tap
     addresses: dict[int, set[IPv4Network]]  # by the index of the interface
     ways: dict[int, set[IPv4Network]]  # what is routed to it, likewise
     default_uplinks: tuple[str, ...]  # what carries a default route
     table: bool  # is our table there?
-    uplinks: dict[str, str]  # with the earlier value of forwarding
+    uplinks: dict[str, Uplink]  # by their names
     forwards: tuple[ForwardPort, ...]
 
     def of(self, uid: int) -> list[str]:
         """The names of a user's taps."""
-        return [name for name, tap in self.taps.items() if tap.uid == uid]
+        return [name for name, owner in self.taps.items() if owner == uid]
 
-    def forwards_of(self, tap: str) -> tuple[ForwardPort, ...]:
-        return tuple(forward for forward in self.forwards if forward.tap == tap)
-
-    def stale_forwards(self) -> tuple[ForwardPort, ...]:
+    def stale_forwards(self) -> list[ForwardPort]:
         """Those whose tap is gone. A new tap of that name or address must not inherit them."""
-        return tuple(forward for forward in self.forwards if forward.tap not in self.taps)
+        return [forward for forward in self.forwards if forward.tap not in self.taps]
 
-    def complete(self, request: Request) -> tuple[Uplink, ...]:
+    def complete(self, request: Request) -> list[Uplink]:
         """The uplinks that a request means here, with what to restore. InTheWay if none will do."""
         if not request.leaves:
-            return ()
+            return []
         names = request.uplinks or self.default_uplinks
         if not names:
             raise InTheWay("no interface carries a default route", "name one with uplink=IF")
-        return tuple(Uplink(name, self._was(name)) for name in names)
+        return [self._uplink(name) for name in names]
 
-    def _was(self, name: str) -> str:
+    def _uplink(self, name: str) -> Uplink:
         value = read_sysctl(f"ipv4/conf/{name}/forwarding") if name in self.links else None
         if value is None:
             raise InTheWay(f"there is no interface {name}", "ip link shows what there is")
-        was = self.uplinks.get(name, value)
+        uplink = self.uplinks.get(name, Uplink(name, value))
         # Not for a guest to undo: the host forwards elsewhere, or no longer does.
-        if value == "0" and (was == "1" or read_sysctl("ipv4/ip_forward") == "1"):
+        if value == "0" and (uplink.was == "1" or read_sysctl("ipv4/ip_forward") == "1"):
             raise InTheWay(
                 f"forwarding is off on {name}, which is excluded from it on purpose",
                 f"sysctl -w net/ipv4/conf/{name}/forwarding=1, or name another uplink",
             )
-        return was
+        return uplink
 
     def collision(self, requests: Iterable[Request]) -> str:
         """Which request's addresses overlap with the host's or another request's, or ''."""
+        wanted = sorted((*_ends(n), f"{r.name}: {n}") for r in requests for n in r.networks)
+        for (_, last, one), (first, _, other) in pairwise(wanted):
+            if first <= last:
+                return f"{other} overlaps with {one}"
         names = {link.ifindex: link.name for link in self.links.values()}
-        there = [*self.addresses.items(), *self.ways.items()]
-        spans = [
-            (network, False, f"{network} ({names.get(ifindex, 'a route')})")
-            for ifindex, networks in there for network in networks if network.prefixlen > 1
-        ]  # fmt: skip
-        spans += [(n, True, f"{r.name}: {n}") for r in requests for n in r.networks]
-        # Sorted, what overlaps shows by how far those before reach: no million comparisons.
-        reach = {False: (-1, ""), True: (-1, "")}
-        for network, wanted, what in sorted(spans):
-            for other in (False, True) if wanted else (True,):
-                if int(network.network_address) <= reach[other][0]:
-                    mine, theirs = (what, reach[other][1])[:: 1 if wanted else -1]
-                    return f"{mine} overlaps with {theirs}"
-            reach[wanted] = max(reach[wanted], (int(network.broadcast_address), what))
+        for ifindex, networks in (*self.addresses.items(), *self.ways.items()):
+            for network in networks:
+                first, last = _ends(network)
+                # What is wanted is apart: the last that begins before the end reaches furthest.
+                place = bisect_right(wanted, last, key=lambda span: span[0])
+                if network.prefixlen > 1 and place and first <= wanted[place - 1][1]:
+                    where = names.get(ifindex, "a route")
+                    return f"{wanted[place - 1][2]} overlaps with {network} ({where})"
         return ""
 
-    def same(self, tap: Tap, request: Request) -> bool:
-        """Is the tap just what the request asks for?"""
-        link, ways = tap.link, self.ways.get(tap.link.ifindex, set())
-        wanted = {ForwardPort(link.name, *forward[:2], request.guest, forward.guest_port)
-                  for forward in request.forwards}  # fmt: skip
+    def same(self, request: Request) -> bool:
+        """Is the tap that is there just what the request asks for?"""
+        link = self.links[request.tap]
+        forwards = {ForwardPort(request.tap, *forward[:2], request.guest, forward[2])
+                    for forward in request.forwards}  # fmt: skip
         return (
-            (link.group, link.mtu, link.up, link.multi_queue)
-            == (group_of(request), request.mtu, True, request.queues > 1)
-            and self.addresses.get(link.ifindex) == {request.network}
-            and {IPv4Network(request.host), *request.networks[1:]} <= ways
-            and set(self.forwards_of(link.name)) == wanted
+            link[3:] == (group_of(request), request.mtu, True, request.queues > 1)
+            and self.addresses.get(link.ifindex) == {request.networks[0]}
+            and {IPv4Network(request.host), *request.networks} <= self.ways.get(link.ifindex, set())
+            and {f for f in self.forwards if f.tap == request.tap} == forwards
             and set(request.uplinks) <= set(self.uplinks)
         )
 
@@ -113,27 +101,22 @@ def read(kernel: Kernel, nftables: bool = True, networks: bool = True) -> State:
     out where no address will be added: of a thousand taps they are most of what there is to read.
     """
     links = {link.name: link for link in kernel.links()}
-    taps = {name: tap for name, link in links.items() if (tap := tap_of(link))}
+    taps = {name: uid for name, link in links.items() if (uid := owner(link)) is not None}
     table = firewall.table_comment(kernel) if nftables else None
     if table not in (None, COMMENT):
         raise InTheWay(
             "there is a table inet tapdraft that this version did not make",
             "take down all taps with the version that made it, or: nft delete table inet tapdraft",
         )
-    uplinks = dict(firewall.uplinks(kernel)) if table else {}
-    if "" in uplinks.values():
-        raise InTheWay(
-            "the table's note of what to restore is damaged", "nft list set inet tapdraft uplinks"
-        )
+    uplinks = {uplink.name: uplink for uplink in firewall.uplinks(kernel)} if table else {}
     forwards = tuple(firewall.forwards(kernel)) if table else ()
-    addresses, ways = (kernel.addresses(), kernel.routes()) if networks else ((), ())
+    addresses = _by_interface(kernel.addresses() if networks else ())
+    ways = _by_interface(kernel.routes() if networks else ())
     # 0.0.0.0/1 and 128.0.0.0/1 count as a default route: VPNs take it over that way.
-    default = {ifindex for ifindex, to in ways if to.prefixlen <= 1}
+    default = {ifindex for ifindex, leads in ways.items() if min(to.prefixlen for to in leads) <= 1}
     carriers = {name for name, link in links.items() if link.ifindex in default} - {"lo", *taps}
-    return State(
-        links, taps, _by_interface(addresses), _by_interface(ways), tuple(sorted(carriers)),
-        table is not None, uplinks, forwards,
-    )  # fmt: skip
+    return State(links, taps, addresses, ways, tuple(sorted(carriers)), table is not None,
+                 uplinks, forwards)  # fmt: skip
 
 
 def _by_interface(pairs: Iterable[Way]) -> dict[int, set[IPv4Network]]:
@@ -143,9 +126,13 @@ def _by_interface(pairs: Iterable[Way]) -> dict[int, set[IPv4Network]]:
     return found
 
 
-def tap_of(link: Link) -> Tap | None:
-    """The tap that an interface is by all its marks, or None."""
+def owner(link: Link) -> int | None:
+    """The uid of whose tap an interface is by all its marks; None if it is no tap of tapdraft's."""
     marks = _ALIAS.fullmatch(link.alias)
     if not marks or link.name != PREFIX + marks[2] or not GROUP <= link.group < GROUP + GROUPS:
         return None
-    return Tap(link, int(marks[1]), marks[2])
+    return int(marks[1])
+
+
+def _ends(network: IPv4Network) -> tuple[int, int]:
+    return int(network.network_address), int(network.broadcast_address)

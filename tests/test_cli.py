@@ -298,6 +298,7 @@ ip route add 192.168.7.20/32 dev td-far scope link src 192.168.7.9
 ip tuntap add dev td-other mode tap
 nft 'table inet tapdraft { comment "tapdraft 1: removed with the last tap";
 set uplinks { type ifname; }
+set opened { type ifname; }
 map forwards { type inet_proto . inet_service : ipv4_addr . inet_service
 elements = { tcp . 8080 comment "td-web" : 192.168.7.2 . 80 }; }; }'
 """

@@ -176,7 +176,7 @@ def test_what_programs_read_is_documented() -> None:
 
 def test_each_option_of_the_helper_is_documented_and_no_other() -> None:
     source = Path(str(helper.__file__)).read_text("utf-8")
-    accepted = set(re.findall(r'"--([a-z-]+)"', source))
+    accepted = set(re.findall(r'"--([a-z-]+)=?["[]', source))
     documented = {name[1:] for name in items(section("tapdraft-helper.8", "OPTIONS"), "Fl")}
     assert documented - {""} == accepted
     assert accepted <= set(re.findall(r"--([a-z-]+)", str(helper.__doc__)))
@@ -195,7 +195,7 @@ def test_each_word_of_a_request_is_documented_and_no_other() -> None:
 
 def test_each_key_of_the_policy_is_documented_and_no_other() -> None:
     documented = items(section("tapdraft-policy.conf.5", "Keys"), "Va")
-    assert set(documented) == set(policy.Section._fields[2:])
+    assert set(documented) == set(policy.KEYS)
 
 
 def test_the_modes_that_the_policy_takes_are_documented() -> None:
@@ -208,9 +208,9 @@ def all_operations() -> list[plan.Operation]:
     uplinks = (plan.Uplink("eth0", "0"),)
     up = plan.plan_up(request.parse(REQUEST), "1000", uplinks)
     route = plan.plan_up(request.parse(ROUTED), "1000", uplinks)
-    down = plan.plan_down("td-web", (("tcp", 8080),)) + plan.plan_last(uplinks)
+    down = plan.plan_down(("td-web",), (("tcp", 8080),)) + plan.plan_last(uplinks)
     first: dict[type, plan.Operation] = {}
-    for operation in (*up, *route, *down, plan.RemoveUplink(plan.Uplink("eth0", "0"))):
+    for operation in (*up, *route, *down, plan.RemoveUplink("eth0", "0")):
         first.setdefault(type(operation), operation)
     assert set(first) == set(typing.get_args(plan.Operation))
     return list(first.values())
@@ -245,9 +245,9 @@ def test_chains_groups_numbers_and_marks_are_as_documented() -> None:
                 for mode in request.MODES for host in ("open", "closed")]  # fmt: skip
     groups = {str(plan.group_of(r)) for r in requests} | {str(plan.DOOMED)}
     assert {name for name in chains if name.isdigit()} == groups
-    create = plan.CreateTap("td-NAME", "NAME", "UID", 0, 1500, False)
+    create = plan.CreateTap("td-NAME", "UID", 0, 1500, False)
     limits = (netlink.LOCK_PORT, request.LONGEST_LINE, helper.MOST_REQUESTS, create.alias,
-              "{} to {}".format(*request.MTU_RANGE), "{} to {}".format(*request.QUEUES_RANGE),
+              *(f"{span[0]} to {span[-1]}" for span in (request.MTUS, request.QUEUES)),
               policy.PATH)  # fmt: skip
     for limit in limits:
         assert str(limit) in text
@@ -265,9 +265,9 @@ def test_the_log_has_the_documented_format(monkeypatch: pytest.MonkeyPatch) -> N
     logged: list[tuple[int, str]] = []
     monkeypatch.setattr(syslog, "syslog", lambda level, line: logged.append((level, line)))
     who = caller.Caller(1000, (1000,), holder=False)
-    section_5 = policy.Section("group tapdraft", 5)
+    section_5 = policy.Section("group tapdraft", 5, {})
     permits = f"{policy.PATH}:{section_5.line}: [{section_5.title}] permits it"
-    who.log("decision=allow", request.parse(ROUTED).line(), permits)
+    who.log("decision=allow", ROUTED, permits)
     who.log("decision=refuse", "", 'malformed: "x"\n')
     who.log("result=done", "down web", "td-web is down")
     who.log("result=failed", "down web", "")

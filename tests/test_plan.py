@@ -37,7 +37,7 @@ def test_every_operation_of_up_is_in_a_full_plan() -> None:
 
 def test_down_is_up_backwards() -> None:
     undone = {type(o) for operation in full_plan() if (o := undo(operation)) is not None}
-    down = plan_down("td-web", (("tcp", 8080),)) + plan_last((Uplink("eth0", "0"),))
+    down = plan_down(("td-web",), (("tcp", 8080),)) + plan_last((Uplink("eth0", "0"),))
     # RemoveUplink is for an `up` that failed: in a `down` the uplinks go with the table.
     assert undone - {plan.RemoveUplink} == set(map(type, down))
 
@@ -100,7 +100,7 @@ def test_taps_of_many_requests_are_guarded_before_they_are_on_and_until_they_are
 @pytest.mark.parametrize(
     ("operation", "said"),
     [
-        (plan.AddUplink(Uplink("eth0", "0")), "add uplink eth0: Device or resource busy"),
+        (plan.AddUplink("eth0", "0"), "add uplink eth0: Device or resource busy"),
         (plan.RemoveRuleset(), "remove ruleset: Device or resource busy"),
         (plan.SetUp("td-web"), "set up td-web: Device or resource busy"),
     ],

@@ -5,6 +5,7 @@ import os
 import pwd
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from tapdraft.helper import policy
@@ -32,10 +33,15 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
     return from_text
 
 
-def decide(sections: list[policy.Section], line: str) -> policy.Decision:
+class Decision(NamedTuple):
+    permitted: bool
+    reason: str
+
+
+def decide(sections: list[policy.Section], line: str) -> Decision:
     caller = Caller(os.getuid(), (os.getgid(),), holder=False)
-    ((_, decision),) = policy.decisions(sections, [parse(line)], caller, None)
-    return decision
+    ((_, *decision),) = policy.decisions(sections, [parse(line)], caller, None)
+    return Decision(*decision)
 
 
 UP = "up web 192.168.7.1/30 192.168.7.2"

@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tapdraft.helper.commands import line
+from tapdraft.helper.diagnosis import first_error
 from tapdraft.helper.errors import BadRequest
 from tapdraft.helper.request import Forward, Request, parse
 
@@ -23,34 +25,38 @@ REQUESTS = st.builds(
     forwards=st.lists(FORWARDS, unique_by=lambda forward: forward[:2], max_size=5).map(tuple),
     mtu=st.integers(68, 65521),
     queues=st.integers(1, 256),
+    line=st.just(""),
 )
 
 
 @given(REQUESTS)
 def test_a_request_read_back_from_its_line_is_the_same(request_: Request) -> None:
-    assert parse(request_.line()) == request_
+    assert parse(line(request_))._replace(line="") == request_
 
 
 def test_defaults_are_nat_with_the_host_closed_mtu_1500_and_one_queue() -> None:
     request = parse("up web 192.168.7.1/30 192.168.7.2")
-    assert request == Request("up", "web", "192.168.7.1", 30, "192.168.7.2")
+    line_ = "up web 192.168.7.1/30 192.168.7.2"
+    assert request == Request("up", "web", "192.168.7.1", 30, "192.168.7.2", line=line_)
     assert (request.mode, request.host_open, request.mtu, request.queues) == ("nat", False, 1500, 1)
-    assert request.line() == "up web 192.168.7.1/30 192.168.7.2 nat"
+    assert line(request) == "up web 192.168.7.1/30 192.168.7.2 nat"
 
 
 def test_the_words_after_the_addresses_come_in_any_order() -> None:
     one = parse("up a 10.0.0.1/30 10.0.0.2 mtu=1400 isolated host=open forward=udp:53:53")
     two = parse("up a 10.0.0.1/30 10.0.0.2 isolated forward=udp:53:53 host=open mtu=1400")
-    assert one == two
+    assert one._replace(line="") == two._replace(line="")
 
 
 def test_a_guest_outside_the_hosts_prefix_is_reached_by_a_route() -> None:
-    assert parse("up a 192.168.7.1/32 192.168.7.2").routed_to == "192.168.7.2"
-    assert parse("up a 192.168.7.1/30 192.168.7.2").routed_to == ""
+    outside = parse("up a 192.168.7.1/32 192.168.7.2").networks
+    assert [str(network) for network in outside] == ["192.168.7.1/32", "192.168.7.2/32"]
+    inside = parse("up a 192.168.7.1/30 192.168.7.2").networks
+    assert [str(network) for network in inside] == ["192.168.7.0/30"]
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("text", "said"),
     [
         ("", "no request"),
         ("up", "needs a name"),
@@ -108,26 +114,27 @@ def test_a_guest_outside_the_hosts_prefix_is_reached_by_a_route() -> None:
         ("up web 10.0.0.1/30 10.0.0.2 colour=red", "no option"),
         ("down", "one name"),
         ("down web db", "one name"),
-        ("down --force", "1 to 12 characters" if len("--force") > 12 else "no guest's name"),
+        ("down --force", "no guest's name"),
         ("down ..", "no guest's name"),
     ],
 )
-def test_what_is_wrong_is_refused_and_named(line: str, said: str) -> None:
-    with pytest.raises(BadRequest, match=r".") as error:
-        parse(line)
-    assert said in str(error.value)
+def test_what_is_wrong_is_refused_and_named(text: str, said: str) -> None:
+    with pytest.raises(BadRequest):
+        parse(text)
+    assert said in str(first_error([text]))
 
 
 @given(st.text(max_size=80))
-def test_any_text_parses_or_is_refused_and_nothing_else_happens(line: str) -> None:
+def test_any_text_parses_or_is_refused_and_nothing_else_happens(text: str) -> None:
     try:
-        request = parse(line)
-    except BadRequest as error:
-        assert str(error).isprintable()
+        request = parse(text)
+    except BadRequest:
+        assert str(first_error([text])).isprintable()
     else:
-        assert parse(request.line()) == request
+        assert parse(line(request))._replace(line="") == request._replace(line="")
 
 
 def test_a_line_of_a_megabyte_is_refused_unread() -> None:
-    with pytest.raises(BadRequest, match="longer than"):
+    with pytest.raises(BadRequest):
         parse("up " + "a" * 1_000_000)
+    assert "longer than" in str(first_error(["up " + "a" * 1_000_000]))
