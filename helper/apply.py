@@ -76,7 +76,8 @@ class Work:
         if not self.state.table:  # nothing keeps its guest from the host and the other guests
             raise InTheWay(f"{request.tap} is there, but somebody has removed its ruleset", hint)
         if self.channel is not None or not self.state.same(request):
-            raise InTheWay(f"{request.tap} is there, or with other words", hint)
+            words = "already" if self.channel is not None else "with other words"
+            raise InTheWay(f"{request.tap} is there {words}", hint)
         return True
 
     def plan_down(self, taps: Sequence[str]) -> p.Plan:
