@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tapdraft.helper.commands import line
-from tapdraft.helper.diagnosis import first_error
+from tapdraft.helper.diagnosis import check, first_error
 from tapdraft.helper.errors import BadRequest
-from tapdraft.helper.request import Forward, Request, parse
+from tapdraft.helper.request import LONGEST_LINE, Forward, Request, parse
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,11}", fullmatch=True)
 FORWARDS = st.builds(
@@ -96,6 +96,9 @@ def test_a_guest_outside_the_hosts_prefix_is_reached_by_a_route() -> None:
         ("up web 10.0.0.1/30 10.0.0.2 mtu=-1500", "plain number"),
         ("up web 10.0.0.1/30 10.0.0.2 mtu=1500 mtu=1500", "said twice"),
         ("up web 10.0.0.1/30 10.0.0.2 nat isolated", "said twice"),
+        ("up web 10.0.0.1/30 10.0.0.2 mtu=1500 mtu=1400", "said twice"),
+        ("up web 10.0.0.1/30 10.0.0.2 queues=1 queues=2", "said twice"),
+        ("up web 10.0.0.1/30 10.0.0.2 host=open host=closed", "said twice"),
         ("up web 10.0.0.1/30 10.0.0.2 queues=0", "not from 1"),
         ("up web 10.0.0.1/30 10.0.0.2 queues=257", "not from 1"),
         ("up web 10.0.0.1/30 10.0.0.2 host=ajar", "no option"),
@@ -110,6 +113,8 @@ def test_a_guest_outside_the_hosts_prefix_is_reached_by_a_route() -> None:
         ("up web 10.0.0.1/30 10.0.0.2 forward=tcp:80", "no port forward"),
         ("up web 10.0.0.1/30 10.0.0.2 forward=tcp:0:80", "not from 1"),
         ("up web 10.0.0.1/30 10.0.0.2 forward=tcp:65536:80", "not from 1"),
+        ("up web 10.0.0.1/30 10.0.0.2 forward=tcp:80:0", "not from 1"),
+        ("up web 10.0.0.1/30 10.0.0.2 forward=tcp:80:65536", "not from 1"),
         ("up web 10.0.0.1/30 10.0.0.2 forward=tcp:80:1 forward=tcp:80:2", "forwarded twice"),
         ("up web 10.0.0.1/30 10.0.0.2 colour=red", "no option"),
         ("down", "one name"),
@@ -122,6 +127,39 @@ def test_what_is_wrong_is_refused_and_named(text: str, said: str) -> None:
     with pytest.raises(BadRequest):
         parse(text)
     assert said in str(first_error([text]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "uplink=lo0", "uplink=allied", "uplink=default0", "uplink=.a", "uplink=a..", "uplink=td",
+        "uplink=fifteenletters1", "mtu=68", "mtu=65521", "queues=256", "host=closed", "isolated",
+        "forward=tcp:65535:1 forward=udp:65535:1", "uplink=eth0 uplink=eth1 host=open routed",
+    ],
+)  # fmt: skip
+def test_what_is_right_to_its_bounds_is_taken(words: str) -> None:
+    request = parse(f"up web 10.0.0.1/30 10.0.0.2 {words}")
+    check(request.line)
+    assert set(words.split()) - {"host=closed"} <= set(line(request).split())
+    assert request.host_open == ("host=open" in words)
+
+
+@pytest.mark.parametrize(("length", "taken"), [(LONGEST_LINE, True), (LONGEST_LINE + 1, False)])
+def test_a_line_is_taken_up_to_the_longest_and_no_further(length: int, taken: bool) -> None:
+    said = "up web 10.0.0.1/30 10.0.0.2 uplink=e uplink=f"
+    more = len(" forward=tcp:1000:1000")
+    ports = range(1000, 1000 + (length - len(said)) // more)
+    said += "".join(f" forward=tcp:{port}:{port}" for port in ports)
+    missing = length - len(said)
+    said = said.replace("=e", "=e" + "e" * (missing // 2))
+    said = said.replace("=f", "=f" + "f" * (missing - missing // 2))
+    assert len(said) == length
+    if taken:
+        assert len(parse(said).forwards) == len(ports)
+    else:
+        assert "longer than" in str(first_error([said]))
+        with pytest.raises(BadRequest):
+            parse(said)
 
 
 @given(st.text(max_size=80))
