@@ -12,6 +12,7 @@ from tapdraft.helper import policy
 from tapdraft.helper.caller import Caller
 from tapdraft.helper.errors import InTheWay
 from tapdraft.helper.request import parse
+from tapdraft.helper.state import State
 
 USER = pwd.getpwuid(os.getuid()).pw_name
 GROUP = grp.getgrgid(os.getgid()).gr_name
@@ -130,6 +131,21 @@ def test_one_deny_refuses_whatever_else_permits(load: Load) -> None:
     assert not decide(sections, "down web").permitted
 
 
+def test_a_deny_that_says_no_refuses_nobody(load: Load) -> None:
+    assert decide(load(f"[user {USER}]\ndeny = no\n{ALL}"), UP).permitted
+
+
+@pytest.mark.parametrize(("text", "permitted"), [(ALL, True), (ALL.replace("taps = 2", ""), False)])
+def test_a_section_permits_no_tap_where_it_does_not_say_how_many(
+    load: Load, text: str, permitted: bool
+) -> None:
+    caller = Caller(os.getuid(), (os.getgid(),), holder=False)
+    here = State({}, {}, {}, {}, (), False, {}, ())
+    request = parse(f"{UP} isolated")
+    ((_, *decision),) = policy.decisions(load(f"[user {USER}]\n{text}"), [request], caller, here)
+    assert decision[0] == permitted
+
+
 def test_one_section_has_to_permit_the_whole_request(load: Load) -> None:
     halves = (
         f"[user {USER}]\nsubnets = 192.168.7.0/24\ntaps = 2\nmodes = nat\n"
@@ -167,7 +183,14 @@ def test_a_denied_name_that_cannot_be_looked_up_stops_everybody(load: Load) -> N
         "[user a]\nmodes = bridged\n",
         "[user a]\nhost = ajar\n",
         "[user a]\ndeny = maybe\n",
+        "[user a]\ndeny =\n",
+        "[user a]\ndeny\n",
+        "[user a]\ndeny = no, yes\n",
+        "[user a]\nhost = open, closed\n",
+        "[user a]\ntaps = 1, 2\n",
+        "[user a]\nmodes\n",
         "[user a]\nforwards = tcp:9-1\n",
+        "[user a]\nforwards = tcp:9-8\n",
         "[user a]\nforwards = tcp:1024-\n",
         "[user a]\nforwards = tcp:1-65536\n",
         "[user a]\nforwards = sctp:1-2\n",
