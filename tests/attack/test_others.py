@@ -599,6 +599,23 @@ def test_a_tap_that_is_handed_over_has_just_the_header_that_was_asked_for(
     take_down(target)
 
 
+def test_a_tap_that_is_there_is_not_handed_over_as_a_new_one(target: Lab) -> None:
+    """qemu waits for a descriptor, and a tap for one qemu only: no `already`."""
+    assert_up(target.helper(*UP))
+    before = target.snapshot()
+    done = attack(
+        target,
+        """if True:
+        ours, theirs = socket.socketpair()
+        os.set_inheritable(ours.fileno(), True)
+        theirs.detach()
+        start(f"--fd={ours.fileno()}", *UP)""",
+    )
+    assert_refused(done, IN_THE_WAY, "td-web is there already")
+    target.assert_no_residue(before)
+    take_down(target)
+
+
 @pytest.mark.parametrize("peer", ["gone", "full"])
 def test_a_peer_that_does_not_take_the_tap_holds_nothing_up(target: Lab, peer: str) -> None:
     """Who gives --fd a socket that nobody reads gets an error, and all is undone."""
