@@ -55,10 +55,12 @@ class Section(NamedTuple):
         try:
             if kind == "user":
                 return pwd.getpwnam(name).pw_uid == uid
-            if self.denies():  # a session keeps its first groups: what it would get counts, too
-                user = pwd.getpwuid(uid)  # a failure is no way around the deny either
-                gids = (*gids, *os.getgrouplist(user.pw_name, user.pw_gid))
-            return grp.getgrnam(name).gr_gid in gids
+            group = grp.getgrnam(name)
+            if group.gr_gid in gids or not self.denies():
+                return group.gr_gid in gids
+            # A session keeps its first groups: to be refused, the list of members is enough.
+            user = pwd.getpwuid(uid)  # a failure is no way around the deny either
+            return user.pw_name in group.gr_mem or user.pw_gid == group.gr_gid
         except KeyError:
             if self.denies():  # the name service may be down: this could be the one to refuse
                 raise _broken(self.line, f"there is no {self.title}, who is denied") from None
@@ -141,16 +143,23 @@ def load(path: str = PATH) -> list[Section]:
 
 def _read_line(line: str, place: int, sections: list[Section]) -> None:
     """Take a line to the sections that were found before it. ValueError if it is not right."""
-    title = re.fullmatch(r"\[((?:user|group) \S(?:.*\S)?)\]", line)
-    key, equals, value = (part.strip(" \t") for part in line.partition("="))
     if not line.replace("\t", " ").isprintable():
         raise ValueError("it has a character that is no text, or not UTF-8")
-    if title and title[1] not in (section.title for section in sections):
-        sections.append(Section(title[1], place, {}))
-    elif equals and key in KEYS and sections and key not in sections[-1].words:
-        sections[-1].words[key] = _read_value(key, value)
+    if line.startswith("[") and line.endswith("]"):
+        title = line[1:-1]
+        if not re.fullmatch(r"(user|group) \S(.*\S)?", title):
+            raise ValueError(f"{line} is neither [user NAME] nor [group NAME]")
+        if any(section.title == title for section in sections):
+            raise ValueError(f"{line} is there twice")
+        sections.append(Section(title, place, {}))
     elif line and not line.startswith("#"):
-        raise ValueError(f"{line!r} is unknown here, or there twice")
+        key, equals, value = (part.strip(" \t") for part in line.partition("="))
+        if not equals or not sections:
+            raise ValueError(f"{line!r} is neither a section nor KEY = VALUE in one")
+        if key not in KEYS or key in sections[-1].words:
+            twice = f"[{sections[-1].title}] has {key!r} twice"
+            raise ValueError(twice if key in KEYS else f"there is no key {key!r}")
+        sections[-1].words[key] = _read_value(key, value)
 
 
 def _read_value(key: str, value: str) -> tuple[Any, ...]:

@@ -108,20 +108,20 @@ def test_a_folder_above_that_is_a_symbolic_link_is_refused(target: Lab) -> None:
         (b"[group tapdraft", ""),
         (b"[group tapdraft]\nsub", ""),
         (b"taps = 3\n", ""),
-        (DEFAULT_POLICY.encode() + b"[group tapdraft]\ndeny = yes\n", "there twice"),
-        (DEFAULT_POLICY.encode() + b"taps = 17\n", "'taps = 17' .*there twice"),
-        (DEFAULT_POLICY.encode() + b"denny = yes\n", "'denny = yes' is unknown"),
+        (DEFAULT_POLICY.encode() + b"[group tapdraft]\ndeny = yes\n", "is there twice"),
+        (DEFAULT_POLICY.encode() + b"taps = 17\n", "has 'taps' twice"),
+        (DEFAULT_POLICY.encode() + b"denny = yes\n", "no key 'denny'"),
         (DEFAULT_POLICY.encode() + b"deny\n", ""),
         (DEFAULT_POLICY.encode() + b"deny: yes\n", ""),
         (DEFAULT_POLICY.encode() + b"deny = maybe\n", "'maybe' is nothing that deny can be"),
         (DEFAULT_POLICY.encode() + b"deny = yes # for now\n", ""),
-        (DEFAULT_POLICY.encode() + b"[DEFAULT]\ntaps = 99\n", "is unknown"),
-        (DEFAULT_POLICY.encode() + b"[users mallory]\ndeny = yes\n", "is unknown"),
-        (DEFAULT_POLICY.encode() + b"[user  mallory]\ndeny = yes\n", "is unknown"),
-        (DEFAULT_POLICY.encode() + b"[user]\ndeny = yes\n", "is unknown"),
-        (DEFAULT_POLICY.encode() + b"[user alice] deny = yes\n", "is unknown"),
+        (DEFAULT_POLICY.encode() + b"[DEFAULT]\ntaps = 99\n", "neither"),
+        (DEFAULT_POLICY.encode() + b"[users mallory]\ndeny = yes\n", "neither"),
+        (DEFAULT_POLICY.encode() + b"[user  mallory]\ndeny = yes\n", "neither"),
+        (DEFAULT_POLICY.encode() + b"[user]\ndeny = yes\n", "neither"),
+        (DEFAULT_POLICY.encode() + b"[user alice] deny = yes\n", "no key"),
         (DEFAULT_POLICY.encode() + b"uplinks = eth0,\n  deny = yes\n", ""),
-        (b"[group tapdraft]\nuplinks = *,\n  eth1\n", "'eth1' is unknown"),
+        (b"[group tapdraft]\nuplinks = *,\n  eth1\n", "neither a section nor KEY"),
         (b"[group tapdraft]\nsubnets = 192.168.7.1/24\n", "host bits"),
         (b"[group tapdraft]\nsubnets = fe80::/64\n", ""),
         (b"[group tapdraft]\ntaps = -1\n", ""),
@@ -211,10 +211,17 @@ def test_a_denied_name_that_cannot_be_looked_up_stops_everything(target: Lab, se
 
 
 def test_a_group_given_up_by_the_session_still_denies(target: Lab) -> None:
-    """As with a session from before the group was joined: the list of its members counts."""
+    """As with a session from before the group was joined: the list of its members counts.
+
+    Who is in which groups can come from elsewhere than the list, and be silent.
+    """
     target.site.policy(DEFAULT_POLICY + "[group students]\ndeny = yes\n")
+    names = "/etc/nsswitch.conf"
     with changed(
-        target, "echo students:x:61777:alice >> /etc/group", "sed -i /^students:/d /etc/group"
+        target,
+        f"echo students:x:61777:alice >> /etc/group; cp -p {names} {names}.kept;"
+        f"echo initgroups: db >> {names}",
+        f"sed -i /^students:/d /etc/group; mv {names}.kept {names}",
     ):
         done = target.run(
             [
