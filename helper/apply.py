@@ -96,8 +96,10 @@ class Work:
                 self._do(step)
             except Exception as error:  # nothing is half done, whatever it is
                 left = self._undo()
-                hint = "tapdraft-helper down --all" if left else "nothing was changed"
-                raise HelperError("; ".join((_failed(step[0], error), *left)), hint) from None
+                if not isinstance(error, OSError):
+                    raise
+                said = "; ".join((_failed(step[0], error), *left))
+                raise HelperError(said, _hint(error, left)) from None
 
     def _undo(self) -> list[str]:
         """Take back what the kernel now has of an `up`; what could not be taken back, in words.
@@ -111,8 +113,9 @@ class Work:
             return [f"read what is there: {error}"]
         plan = self.plan_down(list(self.descriptors))
         if set(self.state.taps) - set(self.descriptors):  # the table stays, but not all of it
-            for uplink in set(self.state.uplinks.values()) - set(before.values()):
-                plan += (p.RestoreForwarding(*uplink), p.RemoveUplink(*uplink))
+            new = set(self.state.uplinks.values()) - set(before.values())
+            plan += tuple(p.RestoreForwarding(*uplink) for uplink in new if uplink.was != "1")
+            plan += tuple(p.RemoveUplink(*uplink) for uplink in new)
         return self.take_down(plan)
 
     def take_down(self, plan: p.Plan) -> list[str]:
@@ -152,8 +155,9 @@ class Work:
                 kernel.add_address(self.indexes[tap], address, prefix)
             case p.AddRoute(tap, guest, source):
                 kernel.add_route(self.indexes[tap], guest, source)
-            case p.EnableForwarding(interface):
-                host.write_sysctl(f"ipv4/conf/{interface}/forwarding", "1")
+            case p.EnableForwarding(interface, was):
+                if was != "1":  # it is on, or an administrator has just switched it off
+                    host.write_sysctl(f"ipv4/conf/{interface}/forwarding", "1")
             case p.RestoreForwarding(interface, was):
                 key = f"ipv4/conf/{interface}/forwarding"
                 # Where somebody has switched on forwarding for the whole host, they need it.
@@ -194,6 +198,14 @@ def _steps(plan: Iterable[p.Operation]) -> list[list[p.Operation]]:
     return [list(group) for _, group in groups]
 
 
-def _failed(operation: p.Operation, error: Exception) -> str:
+def _failed(operation: p.Operation, error: OSError) -> str:
     words = re.sub("(?!^)([A-Z])", r" \1", type(operation).__name__).lower()
-    return f"{' '.join((words, *map(str, operation[:1])))}: {getattr(error, 'strerror', error)}"
+    return f"{' '.join((words, *map(str, operation[:1])))}: {error.strerror}"
+
+
+def _hint(error: OSError, left: list[str]) -> str:
+    if error.errno == errno.EMFILE:
+        return "each tap needs a descriptor: raise ulimit -n, or ask for fewer at once"
+    if error.filename == "/dev/net/tun":
+        return "modprobe tun, and see that /dev/net/tun is there with mode 0666"
+    return "tapdraft-helper down --all" if left else "nothing was changed"

@@ -285,6 +285,34 @@ def test_a_lock_held_by_an_attacker_ends_in_a_clear_refusal(target: Lab, fresh: 
     take_down(fresh)
 
 
+@pytest.mark.parametrize("other", [True, False])
+@pytest.mark.parametrize("ending", ["up", "refused"])
+def test_forwarding_that_goes_off_while_a_helper_is_stopped_stays_off(
+    target: Lab, ending: str, other: bool
+) -> None:
+    """Anybody can stop a helper of theirs between check and act."""
+    key = "net.ipv4.conf.eth0.forwarding"
+    if other:
+        target.helper(*words("two", 2), "uplink=eth1", user="bob").check()
+    target.run(["sysctl", "-qw", f"{key}=1"]).check()
+    far = ("up", "web", "192.168.7.1/32", "192.168.7.2", "uplink=eth0")
+    stopped = Traced(target, (HELPER, *far))
+    stopped.run_to(makes_ioctl(TUNSETIFF))
+    stopped.release(stopped=True)
+    target.run(["sysctl", "-qw", f"{key}=0"]).check()
+    route = ["192.168.7.2/32", "dev", "eth1"]
+    if ending == "refused":  # nearly at the end, as there is another way to the guest now
+        target.run(["ip", "route", "add", *route]).check()
+    os.kill(stopped.pid, 18)
+    assert stopped.process.wait() == (0 if ending == "up" else 1)
+    assert target.run(["sysctl", "-n", key]).check().stdout == "0\n"
+    if ending == "refused":
+        target.run(["ip", "route", "delete", *route]).check()
+    take_down(target)
+    take_down(target, user="bob")
+    assert target.run(["sysctl", "-n", key]).check().stdout == "0\n"
+
+
 def test_nobody_can_answer_in_the_kernels_place(target: Lab) -> None:
     """The helper's address on the netlink bus is known; only the privileged may write to it."""
     traced = Traced(target)
