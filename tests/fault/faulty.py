@@ -3,8 +3,9 @@
     faulty.py KIND NUMBER ERROR REQUEST-WORDS...
 
 KIND is `request` (the kernel refuses the nth request), `answer` (it is carried out, and the answer
-gets lost), or `ioctl`. Root runs it in a lab: what is tested is what the helper does about it. Exit
-status 77 says that there were fewer than NUMBER of them.
+gets lost), `connections` (the nth look at those that are tracked is refused), or `ioctl`. Root runs
+it in a lab: what is tested is what the helper does about it. Exit status 77 says that there were
+fewer than NUMBER of them.
 """
 
 import errno
@@ -16,6 +17,7 @@ import struct
 import sys
 
 KIND, NUMBER, ERROR = sys.argv[1], int(sys.argv[2]), getattr(errno, sys.argv[3])
+GET_CONNECTION = 1 << 8 | 1  # linux/netfilter/nfnetlink_conntrack.h
 count = 0
 
 
@@ -33,9 +35,9 @@ class Faulty(socket.socket):
     lost = False
 
     def send(self, data: bytes, flags: int = 0) -> int:  # type: ignore[override]  # of one kind
-        if due("request"):
-            # A transaction is a batch: its last message is what is acknowledged.
-            _, _, _, sequence, _ = struct.unpack_from("=IHHII", data)
+        # A transaction is a batch: its last message is what is acknowledged.
+        _, kind, _, sequence, _ = struct.unpack_from("=IHHII", data)
+        if due("request") or (kind == GET_CONNECTION and due("connections")):
             self.forged = struct.pack("=IHHIIi", 36, 2, 0, sequence, 0, -ERROR) + data[:16]
             return len(data)
         self.lost = due("answer")

@@ -62,6 +62,20 @@ def test_an_up_that_is_refused_anywhere_leaves_nothing(target: Lab, kind: str, e
     target.run([PYTHON, "-I", "/tmp/faulty.py", "none", "0", "EPERM", "down", "--all"]).check()
 
 
+@pytest.mark.parametrize(("error", "status"), [("EINVAL", 0), ("EOPNOTSUPP", 0), ("EPERM", 1)])
+def test_a_kernel_that_keeps_its_connections_to_itself_is_no_reason_to_refuse(
+    target: Lab, error: str, status: int
+) -> None:
+    """It was built without nfnetlink for them. Any other answer is one."""
+    target.helper("up", "bobs", "192.168.7.9/30", "192.168.7.10", user="bob").check()
+    # The ruleset of the tap has the kernel track this.
+    send = "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))"
+    target.run([PYTHON, "-I", "-c", send]).check()
+    assert run(target, "connections", "1", error, *EVERYTHING).status == status
+    target.run([PYTHON, "-I", "/tmp/faulty.py", "none", "0", "EPERM", "down", "--all"]).check()
+    target.helper("down", "--all", user="bob").check()
+
+
 @pytest.mark.parametrize("kind", ["request", "answer"])
 def test_an_up_that_is_refused_takes_back_its_own_ways_out_only(target: Lab, kind: str) -> None:
     """Another's tap is there: the table stays, with what was there, and nothing else."""
