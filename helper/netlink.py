@@ -5,20 +5,19 @@ asyncio and ssl, and `pyroute2/__init__.py` brings in everything it has. Answers
 here: with thousands of taps, pyroute2's own decoding takes longer than all the rest.
 """
 
+import errno
 import os
 import socket
 import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from importlib.machinery import PathFinder
 from ipaddress import IPv4Network
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from .errors import HelperError, InTheWay
-
 
 
 class _Unused(ModuleType):
@@ -59,7 +58,7 @@ BATCH_BEGIN, BATCH_END, INET = 16, 17, 1
 # linux/sock_diag.h, net/tcp_states.h
 SOCK_DIAG_BY_FAMILY, LISTEN, CLOSE = 20, 10, 7
 # An address of its own on the rtnetlink bus, "tapd": a lock that goes with the process.
-LOCK_PORT, LOCK_EVERY = 0x74617064, 0.005  # seconds
+LOCK_PORT = 0x74617064
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 
 
@@ -94,13 +93,18 @@ class Kernel:
         self._sequence = 0
 
     def lock(self, seconds: float) -> None:
-        """Wait until no other helper works in this network namespace, about so long at most."""
-        for _ in range(int(seconds / LOCK_EVERY)):
-            with suppress(OSError):
+        """Wait until no other helper works in this network namespace, at most so long."""
+        until = time.monotonic() + seconds
+        while True:
+            try:
                 return self._route.bind((LOCK_PORT, 0))
-            time.sleep(LOCK_EVERY)
-        what = f"another process has held the lock for {seconds:.0f} seconds"
-        raise InTheWay(what, f"look for port {LOCK_PORT} in /proc/net/netlink")
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            if time.monotonic() > until:
+                what = f"another process has held the lock for {seconds:.0f} seconds"
+                raise InTheWay(what, f"look for port {LOCK_PORT} in /proc/net/netlink")
+            time.sleep(0.005)
 
     def close(self) -> None:
         """Let go of the lock."""
