@@ -108,7 +108,7 @@ def test_the_privileged_side_stays_small_enough_to_be_read() -> None:
     assert len((ROOT / "helper/launcher.c").read_text().splitlines()) < 300
     assert set(HELPER) > UNPRIVILEGED
     lines = sum(code_lines(path) for name, path in HELPER.items() if name not in UNPRIVILEGED)
-    assert lines < 1150
+    assert lines < 1180
 
 
 def test_what_is_only_told_is_imported_after_every_capability_is_given_up() -> None:
