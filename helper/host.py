@@ -43,7 +43,7 @@ def keep_tap(descriptor: int, channel: int | None) -> None:
     # Python asks the kernel what it is; OSError where it is no socket at all.
     qemu = socket.socket(fileno=channel)
     if (qemu.family, qemu.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
-        raise OSError(errno.ENOTSOCK, f"descriptor {channel} is not a Unix stream socket")
+        raise OSError(errno.ENOTSOCK, f"descriptor {channel} is no Unix stream socket")
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("=i", descriptor))
     # Who does not receive, or is gone, must neither hold the lock nor end this before it is undone.
     qemu.sendmsg([b"\0"], [rights], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)

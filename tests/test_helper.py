@@ -1,0 +1,71 @@
+"""The helper's own command line, and the socket that it is given, without the launcher before it.
+
+The service and root start it like that.
+"""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from tapdraft.helper import __main__ as helper
+from tapdraft.helper import host
+from tapdraft.helper.caller import Caller
+from tapdraft.helper.errors import BadRequest
+from tapdraft.helper.request import parse
+
+CALLER = Caller(61001, (61001,), holder=False)
+UP = "up web 192.168.7.1/30 192.168.7.2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meaning"),
+    [
+        (["down", "web"], ("", ["down", "web"], None, False)),
+        (["down", "--all"], ("", ["down", "--all"], None, False)),
+        (["--dry-run", "down", "--all"], ("--dry-run", ["down", "--all"], None, False)),
+        (["down", "web", "--explain"], ("--explain", ["down", "web"], None, False)),
+        (["--use-vnet", "--fd=10", "--br=br0", "up"], ("", ["up"], 10, True)),
+        (["-", "--version"], ("--version", ["-"], None, False)),
+        ([], ("", [], None, False)),
+    ],
+)
+def test_options_may_stand_anywhere(arguments: list[str], meaning: tuple[object, ...]) -> None:
+    assert helper._options(arguments) == meaning
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--force"], ["--fd=x"], ["--fd=-1"], ["--fd=10000"], ["--fd="], ["--fd=3", "--fd=4"],
+        ["--fd=\u0663"], ["--dry-run", "--explain"], ["--version", "--status"], ["--br"],
+        ["--fd=3", "--fd=x"], ["--use-vnet=1"], ["--all=1"], ["--"],
+    ],
+)  # fmt: skip
+def test_an_option_that_is_none_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(BadRequest, match="unknown option"):
+        helper._options([*arguments, "down", "web"])
+
+
+@pytest.mark.parametrize(
+    "lines", [(UP, UP.replace("web", "two")), ("down web",), (f"{UP} queues=2",)]
+)
+def test_a_socket_goes_with_one_up_of_one_queue(lines: tuple[str, ...]) -> None:
+    with pytest.raises(BadRequest, match="one up of one queue"):
+        helper._apply([parse(line) for line in lines], CALLER, 3, False)
+
+
+def test_a_tap_is_handed_over_by_a_unix_stream_socket_and_nothing_else(tmp_path: Path) -> None:
+    file = os.open(tmp_path / "tap", os.O_RDWR | os.O_CREAT)
+    ours, theirs = socket.socketpair()
+    host.keep_tap(file, os.dup(ours.fileno()))
+    _, (received,), _, _ = socket.recv_fds(theirs, 1, 1)
+    assert os.path.samestat(os.fstat(received), os.fstat(file))
+    with socket.socketpair(type=socket.SOCK_DGRAM)[0] as datagrams, socket.socket() as internet:
+        for channel in (datagrams, internet):
+            with pytest.raises(OSError, match="no Unix stream socket"):
+                host.keep_tap(file, os.dup(channel.fileno()))
+    with pytest.raises(OSError, match="non-socket"):
+        host.keep_tap(file, os.dup(file))
+    for descriptor in (file, received, ours.detach(), theirs.detach()):
+        os.close(descriptor)
