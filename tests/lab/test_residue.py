@@ -101,6 +101,22 @@ def test_the_halves_of_a_default_route_are_a_way_out_and_no_overlap(lab: Lab) ->
     assert lab.tapdraft().forwarding["eth0"] == 1
 
 
+def test_a_default_route_over_several_interfaces_is_a_way_out_over_each(
+    make_lab: type[Lab],
+) -> None:
+    lab = make_lab(uplinks=("eth0", "eth1"))
+    shown = lab.run(["ip", "-j", "route", "show", "default"]).check().stdout
+    gateway = json.loads(shown)[0]["gateway"]
+    lab.run(["ip", "route", "delete", "default"]).check()
+    hops = [word for name in ("eth0", "eth1")
+            for word in ("nexthop", "via", gateway, "dev", name, "onlink")]  # fmt: skip
+    lab.run(["ip", "route", "add", "default", *hops]).check()
+    lab.helper(*WEB, user="alice").check()
+    uplinks = lab.run(["nft", "list", "set", "inet", "tapdraft", "uplinks"]).check().stdout
+    assert '"eth0"' in uplinks
+    assert '"eth1"' in uplinks
+
+
 def test_neither_loopback_nor_another_tap_is_taken_for_a_way_out(lab: Lab) -> None:
     # A transparent proxy has the one, a guest that is a gateway the other.
     lab.run(["ip", "route", "add", "local", "default", "dev", "lo", "table", "100"]).check()
