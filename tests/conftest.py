@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -25,6 +26,9 @@ from labnet import Lab  # noqa: E402  found by the path above
 from labsite import Site  # noqa: E402
 
 NO_SKIP = os.environ.get("TAPDRAFT_NO_SKIP") == "1"
+
+# A shell's background job ignores it, and what a test starts would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_makereport(
