@@ -102,7 +102,8 @@ def commands(operation: p.Operation) -> tuple[Command, ...]:
             element = f'{{ "{interface}" }}'
             there = ("nft", "get", "element", *TABLE, OPENED, element)
             delete = _one("nft", "delete", "element", *TABLE, UPLINKS, element)
-            return (*_opened("delete", element, was, there), *delete)
+            # Opened last: as long as it is an uplink, that says what to restore.
+            return (*delete, *_opened("delete", element, was, there))
         case p.RemoveRuleset():
             return (Command(("nft", "delete", "table", *TABLE), when=_TABLE_IS_THERE),)
 

@@ -123,11 +123,11 @@ def _forward(protocol: str, port: int) -> bytes:
 
 
 def _element(kind: int, name: str, key: bytes, value: bytes = b"", remark: str = "") -> Message:
-    """An element to add, which fails with EEXIST where the key is there, or to delete."""
+    """An element to add or to delete. EEXIST where a map has the key of one to add already."""
     parts = [nest(1, attribute(1, key))]
     parts += [nest(2, attribute(1, value))] if value else []
     parts += [attribute(6, comment(remark))] if remark else []
-    flags = CREATE | EXCL if kind == NEWELEMENT else 0
+    flags = CREATE | (EXCL if value else 0) if kind == NEWELEMENT else 0
     body = text(1, p.TABLE[1]) + text(2, name) + nest(3, nest(1, *parts))
     return NFTABLES | kind, flags, body
 

@@ -128,6 +128,15 @@ def test_neither_loopback_nor_another_tap_is_taken_for_a_way_out(lab: Lab) -> No
     assert 'elements = { "eth0" }' in uplinks
 
 
+def test_what_a_killed_script_has_half_noted_is_no_hindrance(lab: Lab) -> None:
+    before = lab.snapshot()
+    lab.helper(*DB[:-1], user="alice").check()
+    lab.run(["nft", "add element inet tapdraft opened { eth0 }"]).check()
+    lab.helper(*WEB, user="alice").check()
+    lab.helper("down", "--all", user="alice").check()
+    lab.assert_no_residue(before)
+
+
 def test_an_uplink_that_does_not_exist_is_refused(lab: Lab) -> None:
     before = lab.snapshot()
     result = lab.helper(*WEB, "uplink=eth7", user="alice").check(4)
