@@ -12,6 +12,7 @@ from tapdraft.helper import __main__ as helper
 from tapdraft.helper import host
 from tapdraft.helper.caller import Caller
 from tapdraft.helper.errors import BadRequest
+from tapdraft.helper.netlink import Kernel
 from tapdraft.helper.request import parse
 
 CALLER = Caller(61001, (61001,), holder=False)
@@ -53,6 +54,13 @@ def test_an_option_that_is_none_is_refused(arguments: list[str]) -> None:
 def test_a_socket_goes_with_one_up_of_one_queue(lines: tuple[str, ...]) -> None:
     with pytest.raises(BadRequest, match="one up of one queue"):
         helper._apply([parse(line) for line in lines], CALLER, 3, False)
+
+
+def test_a_lock_that_cannot_be_taken_is_no_lock_that_another_holds() -> None:
+    kernel = Kernel()
+    kernel.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        kernel.lock(0.0)
 
 
 def test_a_tap_is_handed_over_by_a_unix_stream_socket_and_nothing_else(tmp_path: Path) -> None:

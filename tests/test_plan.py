@@ -109,6 +109,19 @@ def test_what_failed_is_told_in_words(operation: plan.Operation, said: str) -> N
     assert apply._failed(operation, OSError(errno.EBUSY, "Device or resource busy")) == said
 
 
+@pytest.mark.parametrize(
+    ("error", "left", "hint"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), [], "raise ulimit -n"),
+        (OSError(errno.ENOENT, "No such file or directory", "/dev/net/tun"), [], "modprobe tun"),
+        (OSError(errno.EBUSY, "Device or resource busy"), [], "nothing was changed"),
+        (OSError(errno.EBUSY, "Device or resource busy"), ["x"], "tapdraft-helper down --all"),
+    ],
+)
+def test_what_failed_is_told_with_what_to_do(error: OSError, left: list[str], hint: str) -> None:
+    assert hint in apply._hint(error, left)
+
+
 def test_equal_fields_do_not_make_two_operations_one() -> None:
     # Both are tuples of the tap's name: whoever keeps operations in a set has to know.
     assert plan.SetUp("td-a") == plan.PersistTap("td-a")
