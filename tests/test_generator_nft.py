@@ -229,6 +229,17 @@ def test_down_leaves_interfaces_that_are_not_tapdrafts(bare_lab: Lab, what: str)
     bare_lab.assert_no_residue(before)
 
 
+def test_down_restores_nothing_by_a_table_that_is_not_tapdrafts(bare_lab: Lab) -> None:
+    put(bare_lab)
+    key = "net.ipv4.conf.eth0.forwarding"
+    bare_lab.run(["sysctl", "-qw", f"{key}=1"]).check()
+    theirs = 'table inet tapdraft { set opened { type ifname; elements = { "eth0" }; }; }'
+    bare_lab.run(["nft", theirs]).check()
+    before = bare_lab.snapshot()
+    script(bare_lab, "web/ifdown")
+    bare_lab.assert_no_residue(before)
+
+
 def test_a_port_of_another_guests_is_neither_taken_nor_given_back(bare_lab: Lab) -> None:
     put(bare_lab)
     script(bare_lab, "web/ifup", "alice")
