@@ -1,7 +1,7 @@
 """The request: what parses, what does not, and that its one canonical form says the same."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tapdraft.helper.commands import line
 from tapdraft.helper.diagnosis import check, first_error
@@ -127,6 +127,42 @@ def test_what_is_wrong_is_refused_and_named(text: str, said: str) -> None:
     with pytest.raises(BadRequest):
         parse(text)
     assert said in str(first_error([text]))
+
+
+OPTIONS = """
+    nat routed isolated bridged host=open host=closed host=ajar host uplink=eth0 uplink=br0.7
+    uplink=lo uplink=lo0 uplink=.. uplink=td-a uplink=sixteenletters16 uplink= uplink mtu=67 mtu=68
+    mtu=1500 mtu=65521 mtu=65522 mtu=0100 mtu=-1 mtu queues=0 queues=1 queues=256 queues=257
+    forward=tcp:80:80 forward=tcp:80:81 forward=udp:80:80 forward=tcp:0:1 forward=tcp:1:65536
+    forward=tcp:65535:65535 forward=sctp:1:1 forward=tcp:1 forward=tcp:1:1:1 =nat mode=nat
+    colour=red --all
+"""
+ADDRESSES = """
+    10.0.0.0 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.01 10.0.1 0.0.0.1 127.0.0.1 169.254.0.2
+    224.0.0.1 255.255.255.255 192.168.7.1 192.168.7.2 256.0.0.1 web
+"""
+PREFIXES = ("", "/", "/7", "/8", "/24", "/30", "/31", "/32", "/33", "/030", "/30/30")
+VERBS = ("up", "up", "up", "up", "down", "add", "Up")
+LABELS = ("web", "a", "-a", "a-", "twelveletter", "thirteenchars", "a_b", "--all")
+
+
+@settings(max_examples=3000, derandomize=True, deadline=None)
+@given(
+    *(st.sampled_from(words)
+      for words in (VERBS, LABELS, ADDRESSES.split(), PREFIXES, ADDRESSES.split())),
+    st.lists(st.sampled_from(OPTIONS.split()), max_size=4),
+)  # fmt: skip
+def test_a_reason_is_found_for_what_is_refused_and_for_nothing_else(
+    verb: str, name: str, host: str, prefix: str, guest: str, words: list[str]
+) -> None:
+    for said in (f"{verb} {name}", " ".join([verb, name, host + prefix, guest, *words])):
+        agreed = []
+        for reads in (parse, check):
+            try:
+                reads(said)
+            except BadRequest:
+                agreed.append(said)
+        assert len(agreed) in (0, 2)
 
 
 @pytest.mark.parametrize(
