@@ -38,8 +38,8 @@ FORBIDDEN = tuple(
 _DOWN = re.compile(f"down (?:--all|({NAME}))")
 _UP = re.compile(rf"up ({NAME}) ([0-9.]+)/({NUMBER}) ([0-9.]+)((?: [a-z0-9.:=_-]+)*)")
 _WORD = re.compile(
-    rf"(?P<mode>nat|routed|isolated)|host=(?P<host_open>open|closed)|uplink=(?P<uplinks>{INTERFACE})"
-    rf"|forward=(?P<forwards>(?:tcp|udp):{NUMBER}:{NUMBER})|mtu=(?P<mtu>{NUMBER})"
+    rf"(?P<mode>{'|'.join(MODES)})|host=(?P<host_open>open|closed)|uplink=(?P<uplinks>{INTERFACE})"
+    rf"|forward=(?P<forwards>(?:{'|'.join(PROTOCOLS)}):{NUMBER}:{NUMBER})|mtu=(?P<mtu>{NUMBER})"
     rf"|queues=(?P<queues>{NUMBER})"
 )
 
