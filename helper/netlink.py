@@ -37,9 +37,9 @@ if "pyroute2" not in sys.modules:
         sys.modules[unused] = _Unused(unused)
 
 # Only now is what stands in for the rest in place.
-from pyroute2.netlink import nlmsg  # noqa: E402
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # noqa: E402
-from pyroute2.netlink.rtnl.rtmsg import rtmsg  # noqa: E402
+from pyroute2.netlink import nlmsg  # noqa: E402  it needs the above
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # noqa: E402  as above
+from pyroute2.netlink.rtnl.rtmsg import rtmsg  # noqa: E402  as above
 
 for unused in ("logging", "traceback"):
     if isinstance(sys.modules.get(unused), _Unused):

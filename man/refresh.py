@@ -35,8 +35,7 @@ def blocks(readme: str) -> dict[str, str]:
 
 def with_scripts(readme: str) -> str:
     """The README with the scripts in it as they are rendered now."""
-    # Not before main(), or the test's conftest, has said where it is.
-    from tapdraft.generator import description, render  # noqa: PLC0415
+    from tapdraft.generator import description, render  # noqa: PLC0415  main() says where it is
 
     described = description.parse(blocks(readme)[DESCRIPTION].encode(), DESCRIPTION)
     files = {name: data.decode() for name, data in render.render(described).items()}
