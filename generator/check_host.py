@@ -76,7 +76,7 @@ def _native(name: str) -> bool:
 def _proved(name: str) -> bool:
     """Does what the qemu script would start end by itself?"""
     binary = shutil.which(MACHINES[name].binary, path=shell.PATH)
-    argv = [word for option in command.proof(MACHINES[name]) for word in option.words()]
+    argv = [word for option in command.proof(MACHINES[name]) for word in option.argv()]
     try:
         done = subprocess.run(
             [str(binary), *argv], stdin=subprocess.DEVNULL, capture_output=True,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .machines import MACHINES
 from .options import Group, Option, doubled
-from .shell import Marked
+from .shell import Variable, word
 
 if TYPE_CHECKING:
     from .description import Guest
@@ -100,9 +100,11 @@ def board(guest: "Guest") -> str:
 def group(guest: "Guest") -> Group:
     flash = "if=pflash,unit={},format={}"
     if guest.firmware in WORDS:
+        code = flash.format(0, "raw") + ",readonly=on,file="
+        variables = flash.format(1, "raw") + ",snapshot=on,file="
         options = [
-            Option("-drive", Marked(flash.format(0, "raw") + ",readonly=on,file=$firmware")),
-            Option("-drive", Marked(flash.format(1, "raw") + ",snapshot=on,file=$vars")),
+            Option("-drive", word(code, Variable.FIRMWARE)),
+            Option("-drive", word(variables, Variable.VARS)),
         ]
         if guest.firmware == "secure-boot":
             options.append(Option("-global", "driver=cfi.pflash01,property=secure,value=on"))

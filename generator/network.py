@@ -16,7 +16,7 @@ from ..helper.request import Forward
 from . import requests
 from .machines import MACHINES
 from .options import Group, Option, doubled
-from .shell import Marked
+from .shell import Variable, Word, word
 
 if TYPE_CHECKING:
     from .description import Guest
@@ -123,7 +123,7 @@ def _further(guest: "Guest") -> Iterator[Option]:
         yield _card(nic, f"net{number}", f",mac={address}")
 
 
-def _netdev(guest: "Guest", attach: str) -> str:
+def _netdev(guest: "Guest", attach: str) -> str | Word:
     if guest.network == "user":
         return _user(guest, guest.forwards, guest.tftp, 0)
     if guest.network == "bridge":
@@ -131,13 +131,15 @@ def _netdev(guest: "Guest", attach: str) -> str:
     tap = requests.up(guest).tap
     more = f",queues={guest.queues}" if guest.queues > 1 else ""
     more += ",vhost=on" if guest.vhost else ""
-    return {
+    ways: dict[str, str | Word] = {
         "run": f"tap,id=net0,ifname={tap},script=no,downscript=no{more}",
         "helper": f"tap,id=net0{more},helper=tapdraft-helper {line(requests.up(guest))}",
-        "hooks": Marked(
-            f"tap,id=net0,ifname={tap},script=$here/ifup,downscript=$here/ifdown{more}"
+        "hooks": word(
+            f"tap,id=net0,ifname={tap},script=", Variable.HERE, "/ifup,downscript=", Variable.HERE,
+            f"/ifdown{more}",
         ),
-    }[attach]
+    }  # fmt: skip
+    return ways[attach]
 
 
 def _user(guest: "Guest", forwards: tuple[Forward, ...], tftp: str, number: int) -> str:

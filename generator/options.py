@@ -1,15 +1,25 @@
 """qemu's options, in groups that each say why they are there."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
+
+from .shell import Word
+
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
 class Option(NamedTuple):
     name: str
-    value: str = ""  # without one: an option that takes none
+    value: str | Word = ""  # without one: an option that takes none
 
-    def words(self) -> tuple[str, ...]:
+    def words(self) -> tuple[str | Word, ...]:
         return (self.name, self.value) if self.value else (self.name,)
+
+    def argv(self, variables: Mapping[str, str] = NO_VARIABLES) -> tuple[str, ...]:
+        """The words as qemu gets them, with the script's variables filled in."""
+        words = self.words()
+        return tuple(one.filled(variables) if isinstance(one, Word) else one for one in words)
 
 
 class Group(NamedTuple):

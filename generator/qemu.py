@@ -9,7 +9,7 @@ from . import addressing, devices, disks, firmware, layout, network
 from .description import Guest
 from .machines import MACHINES, Machine
 from .options import Group, Option, doubled, pairs
-from .shell import Marked
+from .shell import Variable, Word, word
 
 # How the guest's tap comes to qemu: made before and given by name, asked for by qemu itself, or
 # given by name with qemu running the scripts.
@@ -32,8 +32,7 @@ def argv(guest: Guest, attach: str = "run", **variables: str) -> list[str]:
     words = [MACHINES[guest.machine].binary]
     for group in command(guest, attach):
         for option in group.options:
-            for word in option.words():
-                words.append(word.filled(variables) if isinstance(word, Marked) else word)
+            words += option.argv(variables)
     return words
 
 
@@ -59,7 +58,7 @@ def needs(guest: Guest) -> dict[str, tuple[str, ...]]:
         option.value.partition(",")[0]
         for group in command(guest)
         for option in group.options
-        if option.name == "-device" and not isinstance(option.value, Marked)
+        if option.name == "-device" and isinstance(option.value, str)
     ]
     cpu = cpu_of(guest).partition(",")[0]
     found = {
@@ -95,14 +94,17 @@ def accel(guest: Guest) -> str:
 def _machine(guest: Guest) -> Group:
     machine = MACHINES[guest.machine]
     under = accel(guest)
-    kvm_cpu = guest.cpu or machine.kvm
+    kind: str | Word
+    cpu: str | Word
     if under == "auto":
-        kind, cpu = Marked(f"{board(guest)},accel=$accel"), Marked("$cpu")
+        kind = word(f"{board(guest)},accel=", Variable.ACCEL)
+        cpu = word(Variable.CPU)
     elif under == "kvm":
-        kind, cpu = Marked(f"{board(guest)},accel=kvm{machine.kvm_machine}"), Marked(kvm_cpu)
+        kind = f"{board(guest)},accel=kvm{machine.kvm_machine}"
+        cpu = guest.cpu or machine.kvm
     else:
-        kind = Marked(f"{board(guest)},accel=tcg")
-        cpu = Marked("$cpu" if older(guest) else cpu_of(guest))
+        kind = f"{board(guest)},accel=tcg"
+        cpu = word(Variable.CPU) if older(guest) else cpu_of(guest)
     options = [
         Option("-name", f"guest={doubled(guest.title)}"),
         Option("-no-user-config"),

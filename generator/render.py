@@ -19,10 +19,12 @@ from .dhcp.resolvers import FILES as RESOLVERS
 from .errors import USAGE, TapdraftError
 from .machines import MACHINES
 from .options import Option
+from .shell import Code, Variable, Word
 
 DIALECTS = ("helper", "nft")
 # What a plan has in place of what is known only when a script runs.
-UID, UPLINKS = "$uid", (Uplink("$uplink", "$was"),)
+UID, UPLINK, WAS = map(steps.stand_in, (Variable.UID, Variable.UPLINK, Variable.WAS))
+UPLINKS = (Uplink(UPLINK, WAS),)
 
 
 def render(
@@ -91,25 +93,27 @@ def _context(
     start = {
         "version": __version__, "path": shell.PATH, "helper": shell.HELPER, "guest": guest,
         "dialect": dialect, "attach": attach, "command": command, "added": added, **_qemu(guest),
-        "needs_here": any("$here" in option.value for group in command
-                          for option in group["options"] if isinstance(option.value, shell.Marked)),
+        "needs_here": any(Variable.HERE in option.value.variables for group in command
+                          for option in group["options"] if isinstance(option.value, Word)),
     }  # fmt: skip
     if not guest.has_tap:
         return start
     request = requests.up(guest)
-    uplinks = tuple(Uplink(name, "$was") for name in request.uplinks) or UPLINKS
+    uplinks = tuple(Uplink(name, WAS) for name in request.uplinks) or UPLINKS
     forwards = tuple(forward[:2] for forward in request.forwards)
     named = dialect == "helper"
     return {
         **start,
-        "table_comment": COMMENT, "groups": range(GROUP, GROUP + GROUPS),
+        "table_comment": COMMENT, "groups": [str(group) for group in range(GROUP, GROUP + GROUPS)],
         "networks": request.networks,
         "request": request, "up_line": line(request),
-        "down_line": line(requests.down(guest)),
+        "up_words": line(request).split(),
+        "down_words": line(requests.down(guest)).split(),
         "plan": steps.steps(plan_up(request, UID, uplinks if named else UPLINKS)),
         "down": steps.steps(plan_down((request.tap,), forwards)),
-        "last": steps.steps(plan_last((Uplink("$uplink", "0"),))),
+        "last": steps.steps(plan_last((Uplink(UPLINK, "0"),))),
         "pid_file": addressing.dhcp.pid_file(guest), "resolvers": RESOLVERS,
+        "uplinks": " ".join(request.uplinks),
         "uplinks_words": "as named" if request.uplinks else
             "each interface that carries a default route then",
         "words": _RUN_WORDS[dialect, attach],
@@ -157,14 +161,27 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701  these are shell scripts; option_words and join_words quote
+        # What a template writes is one quoted word, unless a filter below says what else it is.
+        autoescape=True,
+        finalize=_finalize,
     )
-    filters: dict[str, Callable[..., str]] = {
-        "comment": shell.comment, "join_words": shell.join, "option_words": _option_words,
+    filters: dict[str, Callable[..., Code]] = {
+        "comment": shell.comment, "in_comment": shell.in_comment, "in_quotes": shell.in_quotes,
+        "join_words": shell.join, "option_words": _option_words, "spaces": _spaces,
     }  # fmt: skip
     environment.filters.update(filters)
     return environment
 
 
-def _option_words(option: Option) -> str:
+def _finalize(value: Any) -> Any:
+    if hasattr(value, "__html__"):  # Code, or what a macro wrote
+        return value
+    return shell.quote(value if isinstance(value, Word) else str(value))
+
+
+def _option_words(option: Option) -> Code:
     return shell.join(option.words())
+
+
+def _spaces(count: int) -> Code:
+    return Code(" " * count)

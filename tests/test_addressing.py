@@ -16,7 +16,7 @@ from tapdraft.generator.description import Guest, parse
 from tapdraft.generator.errors import BadDescription, TapdraftError
 from tapdraft.generator.finding import Place
 from tapdraft.generator.machines import MACHINES
-from tapdraft.generator.options import doubled
+from tapdraft.generator.options import Option, doubled
 from tapdraft.generator.render import render
 from tapdraft.generator.shell import PATH
 
@@ -125,8 +125,8 @@ def test_qemu_takes_what_a_method_adds(
     added = addressing.METHODS[method].adds(there)
     here = tmp_path / "a,b"
     output.write({name: text.encode() for name, text in added.files.items()}, here)
-    words = [word for name, value in added.options for word in (name, str(value))]
-    argv = [word.replace("$here", doubled(str(here))) for word in words]
+    variables = {"here": doubled(str(here))}
+    argv = [word for option in added.options for word in Option(*option).argv(variables)]
     board = MACHINES[machine].machine
     done = subprocess.run(
         [MACHINES[machine].binary, "-nodefaults", "-machine", board, "-display", "none", "-S",

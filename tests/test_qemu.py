@@ -9,6 +9,7 @@ import pytest
 from tapdraft.generator import qemu
 from tapdraft.generator.description import Guest, parse
 from tapdraft.generator.machines import MACHINES
+from tapdraft.generator.shell import Variable
 
 
 def guest(text: str) -> Guest:
@@ -20,7 +21,8 @@ def options(text: str, attach: str = "run") -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for group in qemu.command(guest(text), attach):
         for option in group.options:
-            found.setdefault(option.name, []).append(str(option.value))
+            names = {variable.value: f"${variable.value}" for variable in Variable}
+            found.setdefault(option.name, []).append("".join(option.argv(names)[1:]))
     return found
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 from tapdraft.generator import firmware, qemu
-from tapdraft.generator.description import load
+from tapdraft.generator.description import load, parse
 from tapdraft.generator.machines import MACHINES
 from tapdraft.generator.options import doubled
+from tapdraft.generator.render import render
 from tapdraft.generator.shell import PATH, quote
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,6 +140,33 @@ def test_qemu_is_not_started_without_the_guests_files(tmp_path: Path) -> None:
     assert done.returncode == 4
     assert "error: no file vmlinuz can be read here\nhint: start this in the" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("keys", "option", "value"),
+    [
+        ('board = "q35,usb=$(touch canary)off"', "-machine", "q35,usb=$(touch canary)off,accel="),
+        ('accel = "tcg"\ncpu = "max,$cpu`touch canary`"', "-cpu", "max,$cpu`touch canary`"),
+        ('accel = "kvm"\nboard = "${cpu:=$(touch canary)}"', "-machine", "${cpu:=$(touch canary)}"),
+    ],
+)
+def test_text_beside_a_variable_of_the_scripts_stays_text(
+    keys: str, option: str, value: str, shell: str, tmp_path: Path, requires: Callable[..., None]
+) -> None:
+    requires(SHELLS[shell][0])
+    files = render(parse(f'[guest.web]\ndisk = "d.img"\n{keys}'.encode()))
+    (tmp_path / "rendered").write_bytes(files["web/qemu"])
+    (tmp_path / "d.img").touch()
+    program(tmp_path / "bin/qemu-system-x86_64", FAKE_QEMU)
+    copy = staged(tmp_path / "rendered", tmp_path)
+    subprocess.run(
+        [*SHELLS[shell], copy], check=True, capture_output=True, cwd=tmp_path,
+        env={"WRITTEN": str(tmp_path / "argv")},
+    )  # fmt: skip
+    found = (tmp_path / "argv").read_text().split("\0")
+    assert found[found.index(option) + 1].startswith(value)
+    assert not (tmp_path / "canary").exists()
 
 
 LISTING_QEMU = """#!/bin/sh

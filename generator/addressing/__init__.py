@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from ..shell import Word
+
 if TYPE_CHECKING:
     from ..description import Guest
 
@@ -20,7 +22,7 @@ class Addition(NamedTuple):
     """What a method adds to a guest's start."""
 
     append: tuple[str, ...] = ()  # words for the kernel's command line
-    options: tuple[tuple[str, str], ...] = ()  # for qemu; $here is the scripts' folder
+    options: tuple[tuple[str, str | Word], ...] = ()  # for qemu
     why: str = ""  # of the options
     note: str = ""  # what is to be known of the method for this guest; goes on after its reason
     plain: tuple[str, ...] = ()  # lines: what an encoded option says, for whoever reads it

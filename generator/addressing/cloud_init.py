@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from ..machines import MACHINES
-from ..shell import Marked
+from ..shell import Variable, word
 from . import Addition
 from .kernel import network
 
@@ -22,10 +22,13 @@ NODE = "seed0"
 
 
 def adds(guest: "Guest") -> Addition:
-    disk = f"driver=vvfat,node-name={NODE},dir=$here/{FOLDER},label=CIDATA,read-only=on"
+    disk = word(
+        f"driver=vvfat,node-name={NODE},dir=", Variable.HERE,
+        f"/{FOLDER},label=CIDATA,read-only=on",
+    )  # fmt: skip
     return Addition(
         options=(
-            ("-blockdev", Marked(disk)),
+            ("-blockdev", disk),
             ("-device", f"virtio-blk-{MACHINES[guest.machine].bus},drive={NODE}"),
         ),
         why="What cloud-init reads its address and name from: the folder beside this script.",
