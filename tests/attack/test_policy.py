@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +11,7 @@ import pytest
 from attacker import UP, assert_refused, assert_up, attack, take_down
 from labnet import Lab
 from labsite import DEFAULT_POLICY, GROUP, HELPER, POLICY
-from tracing import Call, Traced
+from tracing import Call, Traced, opens_netlink
 
 REFUSED, IN_THE_WAY = 3, 4
 FOLDER = "/etc/tapdraft"
@@ -406,3 +407,15 @@ def test_the_policy_of_a_caller_is_never_read(target: Lab) -> None:
     )
     assert_refused(done, REFUSED, "is in none of its subnets")
     os.unlink(target.site.path("/tmp/policy.conf"))
+
+
+def test_a_policy_that_was_revoked_before_the_lock_permits_nothing(target: Lab) -> None:
+    """Anybody can stop a helper of theirs: it reads the policy again when it has the lock."""
+    stopped = Traced(target)
+    stopped.run_to(opens_netlink)
+    stopped.release(stopped=True)
+    target.site.policy("[user alice]\ndeny = yes\n" + DEFAULT_POLICY)
+    os.kill(stopped.pid, signal.SIGCONT)
+    assert stopped.process.wait() == REFUSED, stopped.process.console
+    assert "denies everything" in stopped.process.console
+    target.site.policy()
