@@ -118,7 +118,7 @@ def _apply(
             state = read(kernel, networks=up)
         _decide(sections, requests, caller, state)
         work = Work(kernel, state, caller.uid, channel, header)
-        said = _up(requests, work) if up else _down(requests, work)
+        said = _up(requests, work) if up else _down(requests, work, caller.holder)
     finally:
         kernel.close()  # whoever does not read the last line cannot hold the lock with that
     for request, words in zip(requests, said, strict=True):
@@ -154,12 +154,13 @@ def _up(requests: list[Request], work: Work) -> list[str]:
     return [f"{r.tap} is up{'' if r.tap in new else ' already'}" for r in requests]
 
 
-def _down(requests: list[Request], work: Work) -> list[str]:
-    # Somebody else's tap and none at all are answered alike.
+def _down(requests: list[Request], work: Work, anybodys: bool) -> list[str]:
+    # Somebody else's tap and none at all are answered alike. An administrator names anybody's.
     mine = set(work.state.of(work.uid))
-    named = mine & {request.tap for request in requests} if requests[0].name else mine
+    named = {request.tap for request in requests if request.name}
+    mine = named & (set(work.state.taps) if anybodys else mine) if named else mine
     with caps.raised():
-        errors = work.take_down(work.plan_down(sorted(named)))
+        errors = work.take_down(work.plan_down(sorted(mine)))
     if errors:
         raise HelperError("; ".join(errors), "what could be taken down is down; try again")
     if not requests[0].name:
