@@ -13,56 +13,58 @@ Usage:
   tapdraft ssh FILE GUEST [--] [COMMAND...]
   tapdraft dhcp FILE GUEST
   tapdraft dhcp --tap=TAP OPTION...
-  tapdraft import [--output=DIR] [--type=FSTYPE] QEMUBOOT_CONF
+  tapdraft import [--output=FILE] [--type=FSTYPE] QEMUBOOT_CONF
   tapdraft list [--json]
   tapdraft check [--json] [FILE]
   tapdraft --help
   tapdraft --version
 
 Commands:
-  render  write the scripts of the description FILE, for all its guests or those named
-  run     render, then run what was rendered: ifup, qemu, and ifdown whatever happens
-  up      set up the guests' taps through the helper, all of them or none
-  down    take them down
-  ping    wait until the guest answers, and tell how long that took
-  ssh     your own ssh, with the address of GUEST, or USER@GUEST, and a known-hosts file for it
-  dhcp    answer the guest's DHCP until its tap is gone; the scripts name each value instead
-  import  write a description from Yocto's qemuboot.conf: to standard output, or as --output=FILE
-  list    show the taps that are there, their guests, addresses and port forwards
-  check   tell what on this host would keep a guest from working, and what fixes it
+  render  write the scripts for all guests of the description FILE, or for those named
+  run     render the scripts, then run them: set up the tap, start qemu, take the tap down
+  up      set up the guests' taps through the helper: all of them or none
+  down    take the guests' taps down
+  ping    wait until the guest answers, and print how long that took
+  ssh     start your own ssh with the guest's address; GUEST may be USER@GUEST
+  dhcp    answer the guest's DHCP requests until its tap is gone
+  import  write a description from Yocto's qemuboot.conf
+  list    show the taps that exist, with their guests, addresses and port forwards
+  check   find what on this host would keep a guest from working, and print how to fix it
 
 Options:
-  --output=DIR    where the scripts go: by default out, or for run a folder that goes with it
-  --dialect=NAME  how ifup and ifdown are written: helper, or nft for root [default: helper]
-  --attach=HOW    how the tap comes to qemu: run, helper or hooks [default: run]
-  --wait-for=PORT tell when the guest's port is open, and how long that took
-  --network=KIND  run: tap, user, bridge or none; this and what follows stand in place of the
-                  description's own
-  --bridge=NAME   run: the bridge of the host, for the network of that kind
-  --forward=PORTS  run: as tcp:8080:80,udp:53:53
-  --vhost         run: let the kernel move the packets
+  --output=DIR    write to this folder instead of out, or for run instead of a temporary
+                  folder; import writes to this file instead of standard output
+  --dialect=NAME  write ifup and ifdown for the helper or, with nft, for root [default: helper]
+  --attach=HOW    who gives qemu the tap: run, helper or hooks; see tapdraft(1) [default: run]
+  --wait-for=PORT  print when this TCP port of the guest is open, and how long that took
+  --network=KIND  run: tap, user, bridge or none, instead of what the description says
+  --bridge=NAME   run: connect the guest to this bridge of the host
+  --forward=PORTS  run: forward these ports of the host, such as tcp:8080:80,udp:53:53
+  --vhost         run: let the kernel move the guest's packets
   --accel=NAME    run: auto, kvm or tcg
   --display=KIND  run: none, gtk, sdl, egl-headless, vnc or public-vnc
-  --gl=API        run: off, on or es
-  --serial=LINES  run: as terminal,tcp:4444
-  --audio=DRIVER  run: the host's sound, as alsa or pa
-  --agent=SOCKET  run: where the guest agent is reached
-  --qmp=SOCKET    run: where qemu is reached, or tcp:PORT
+  --gl=API        run: OpenGL for the window: off, on or es
+  --serial=LINES  run: where the serial lines lead, such as terminal,tcp:4444
+  --audio=DRIVER  run: the host's sound driver, such as alsa or pa
+  --agent=SOCKET  run: socket for the guest agent
+  --qmp=SOCKET    run: socket on which qemu takes commands, or tcp:PORT
   --firmware=NAME  run: uefi, secure-boot or a file
-  --snapshot      run: what the guest writes goes when qemu ends
-  --append=WORDS  run: further words for the kernel
-  --qemu=ARGUMENTS  run: further arguments for qemu
-  --type=FSTYPE   import: as runqemu's ext4, wic, nfs: the configuration's own without it
-  --check-files   refuse if a file that a guest needs is not here
-  --timeout=SECONDS  how long to wait [default: 60]
-  --all           all your taps
-  --tap=TAP       the tap to answer on; the other options are told by: tapdraft dhcp --tap=TAP -h
-  --json          for programs to read
-  --help          this text
-  --version       the version
+  --snapshot      run: discard what the guest writes when qemu ends
+  --append=WORDS  run: add these words to the kernel's command line
+  --qemu=ARGUMENTS  run: add these arguments to qemu's
+  --type=FSTYPE   import: the image's type as runqemu calls it, such as ext4, wic or nfs;
+                  by default the configuration's own
+  --check-files   fail if a file that a guest needs is missing
+  --timeout=SECONDS  give up after this many seconds [default: 60]
+  --all           take down all your taps
+  --tap=TAP       the tap to answer on; tapdraft dhcp --tap=TAP --help lists the other options
+  --json          print JSON, for programs
+  --help          print this text; tapdraft COMMAND --help is about that command
+  --version       print the version
 
-Exit status: 0 done, 1 it failed, 2 usage or a bad description, 3 refused by the policy,
-4 something on this host is in the way. run gives qemu's own. See tapdraft(1), tapdraft.toml(5).
+Exit status: 0 success, 1 failure, 2 wrong usage or a wrong description, 3 refused by the policy,
+4 something on this host is in the way. run ends with qemu's status. See tapdraft(1),
+tapdraft.toml(5).
 """
 
 import os
@@ -83,8 +85,10 @@ from .dhcp import __main__ as responder
 from .errors import FAILED, IN_THE_WAY, USAGE, TapdraftError
 from .finding import Place
 from .qemuboot.convert import importing
+from .usage import Usage
 
 Arguments = given.Arguments
+USAGE_TEXT = Usage(str(__doc__))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,8 +119,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(argv: list[str]) -> Arguments:
-    if argv[:1] == ["ssh"] and argv[3:4] != ["--"]:  # what comes behind the guest is the guest's
+    if argv[:1] == ["ssh"] and len(argv) > 2 and argv[3:4] != ["--"]:  # what comes behind the guest is the guest's
         argv = [*argv[:3], "--", *argv[3:]]
+    if USAGE_TEXT.asks_for_help(argv):
+        print(USAGE_TEXT.help(USAGE_TEXT.command(argv)), end="")
+        raise SystemExit(0)
     try:
         return dict(docopt.docopt(str(__doc__), argv, version=__version__))
     except docopt.DocoptExit as error:
@@ -124,15 +131,7 @@ def _arguments(argv: list[str]) -> Arguments:
         # docopt's own complaint, if it has one, stands before the usage. docopt-ng's "Warning"
         # is about its own objects.
         what = lines[0] if lines and not lines[0].startswith(("Usage:", "Warning:")) else ""
-        wrong = what or "these arguments do not go together"
-        raise TapdraftError(wrong, _usage(argv[:1]), USAGE) from None
-
-
-def _usage(command: list[str]) -> str:
-    """How the command is used, or where to read what commands there are."""
-    lines = [line.strip() for line in str(__doc__).splitlines() if line.startswith("  tapdraft ")]
-    meant = [line for line in lines if line.split()[1:2] == command]
-    return f"write {' or '.join(meant)}" if meant else "tapdraft --help tells what there is"
+        raise USAGE_TEXT.wrong(argv, what) from None
 
 
 def _dispatch(arguments: Arguments) -> int:

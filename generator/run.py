@@ -2,18 +2,16 @@
 
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import reach
+from . import folders, reach
 from .description import Guest
 from .errors import IN_THE_WAY, TapdraftError
 
@@ -46,17 +44,17 @@ def folder(named: str | None) -> Iterator[Path]:
     if named is not None:
         yield Path(named).absolute()
         return
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    try:
-        path = tempfile.mkdtemp(prefix="tapdraft-", dir=runtime or None)
-    except OSError as error:
-        raise TapdraftError(
-            f"no folder for the scripts: {error.strerror}", "name one with --output"
-        ) from None
-    try:
-        yield Path(path)
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+    with ExitStack() as held:
+        try:
+            path, lock = held.enter_context(folders.temporary())
+        except (OSError, folders.Unsafe) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise TapdraftError(
+                f"no folder for the scripts: {reason}", "name one with --output"
+            ) from None
+        # What outlives this program still needs the scripts: run() hands the lock on to it.
+        os.set_inheritable(lock, True)
+        yield path
 
 
 def run(script: Path, files: Path, meanwhile: Callable[[threading.Event], None]) -> int:
@@ -68,7 +66,7 @@ def run(script: Path, files: Path, meanwhile: Callable[[threading.Event], None])
     terminal's Ctrl-C reaches it without us.
     """
     try:
-        process = subprocess.Popen([script], cwd=files)
+        process = subprocess.Popen([script], cwd=files, close_fds=False)
     except OSError as error:
         raise TapdraftError(
             f"{script} cannot be run: {error.strerror}",

@@ -4,6 +4,7 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
+from . import folders
 from .description import Guest
 from .errors import FAILED, TapdraftError
 
@@ -24,16 +25,16 @@ def argv(guest: Guest, user: str, known_hosts: str, command: list[str]) -> list[
 
 
 def known_hosts(description: str, guest: str) -> Path:
-    """The guest's own file: another description may have a guest of that name too."""
-    state = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
+    """The guest's own file, in a folder that nobody else can write to: another description may
+    have a guest of that name too."""
     place = sha256(os.path.realpath(description).encode()).hexdigest()[:12]
-    return Path(state, "tapdraft", "known_hosts", f"{guest}-{place}")
+    below = Path("tapdraft/known_hosts")
+    return folders.home("XDG_STATE_HOME", ".local/state", below) / f"{guest}-{place}"
 
 
 def run(description: str, guest: Guest, user: str, command: list[str]) -> int:
     """Become ssh; returns only if there is none."""
     hosts = known_hosts(description, guest.name)
-    hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         os.execvp("ssh", argv(guest, user, str(hosts), command))  # noqa: S606  no shell is wanted
     except OSError as error:

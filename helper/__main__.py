@@ -14,7 +14,7 @@ See tapdraft-helper(8).
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from . import caps, policy
@@ -32,28 +32,35 @@ _TOLD = {"--dry-run", "--explain", "--status", "--version", "--help"}  # and not
 
 def main(argv: Sequence[str]) -> int:
     """The exit status, for who started this process."""
-    return answer(argv[1:], this_caller(caps.held_by_caller()))
+    return answer(argv[1:], lambda: this_caller(caps.held_by_caller()))
 
 
-def answer(arguments: Sequence[str], caller: Caller) -> int:
+def answer(arguments: Sequence[str], find_caller: Callable[[], Caller]) -> int:
     """The exit status. What was done, or is wrong, is told without any capability."""
+    caller, requests = None, []
     try:
+        caller = find_caller()  # with the log: before anything is read or done
         caps.settle()
         action, words, channel, header = _options(arguments)
         if action:
-            requests = _requests(words) if action in ("--dry-run", "--explain") else []
+            told = _requests(words) if action in ("--dry-run", "--explain") else []
             caps.drop()
             from . import preview  # noqa: PLC0415  only ever without any capability
 
-            return preview.show(action, requests, caller, str(__doc__))
-        said = _apply(_requests(words), caller, channel, header)
+            return preview.show(action, told, caller, str(__doc__))
+        requests = _requests(words)
+        said = _apply(requests, caller, channel, header)
         caps.drop()
         say(1, *said)
         return 0
     except Exception as error:  # nobody can do anything with a traceback here
         with suppress(HelperError, OSError):
             caps.drop()
-        return _failed(error, caller)
+        found = _explained(error)
+        if caller is not None:
+            _log_failure(found, requests, caller)
+        say(2, f"error: {found}", *([f"hint: {found.hint}"] if found.hint else []))
+        return found.status
 
 
 def _options(arguments: Sequence[str]) -> tuple[str, list[str], int | None, bool]:
@@ -98,27 +105,29 @@ def _apply(
     up = requests[0].verb == "up"
     if channel is not None and (len(requests), up, requests[0].queues) != (1, True, 1):
         raise BadRequest("--fd goes with one up of one queue")
-    sections = None if caller.holder else policy.load()
     # Who may not ask at all learns nothing of what is here, and never holds the lock.
-    _decide(sections, requests, caller, None)
+    _decide(_sections(caller), requests, caller, None)
     with caps.raised():  # the kernel asks what the opener of a netlink socket could do, too
         kernel = Kernel()
-    kernel.lock(LOCK_SECONDS)
     try:
+        kernel.lock(LOCK_SECONDS)
+        # Anew: its caller can have stopped this process here until the policy was another one.
+        sections = _sections(caller)
+        _decide(sections, requests, caller, None)
         with caps.raised():
             state = read(kernel, networks=up)
         _decide(sections, requests, caller, state)
         work = Work(kernel, state, caller.uid, channel, header)
-        said = _up(requests, work) if up else _down(requests, work)
-    except (HelperError, OSError) as error:
-        for request in requests:
-            caller.log("result=failed", request.line, str(error))
-        raise
+        said = _up(requests, work) if up else _down(requests, work, caller.holder)
     finally:
         kernel.close()  # whoever does not read the last line cannot hold the lock with that
     for request, words in zip(requests, said, strict=True):
         caller.log("result=done", request.line, words)
     return said
+
+
+def _sections(caller: Caller) -> policy.Sections:
+    return None if caller.holder else policy.load()
 
 
 def _decide(
@@ -145,12 +154,13 @@ def _up(requests: list[Request], work: Work) -> list[str]:
     return [f"{r.tap} is up{'' if r.tap in new else ' already'}" for r in requests]
 
 
-def _down(requests: list[Request], work: Work) -> list[str]:
-    # Somebody else's tap and none at all are answered alike.
+def _down(requests: list[Request], work: Work, anybodys: bool) -> list[str]:
+    # Somebody else's tap and none at all are answered alike. An administrator names anybody's.
     mine = set(work.state.of(work.uid))
-    named = mine & {request.tap for request in requests} if requests[0].name else mine
+    named = {request.tap for request in requests if request.name}
+    mine = named & (set(work.state.taps) if anybodys else mine) if named else mine
     with caps.raised():
-        errors = work.take_down(work.plan_down(sorted(named)))
+        errors = work.take_down(work.plan_down(sorted(mine)))
     if errors:
         raise HelperError("; ".join(errors), "what could be taken down is down; try again")
     if not requests[0].name:
@@ -158,19 +168,23 @@ def _down(requests: list[Request], work: Work) -> list[str]:
     return [f"{r.tap} {'is down' if r.tap in mine else 'was not up'}" for r in requests]
 
 
-def _failed(error: Exception, caller: Caller) -> int:
-    """Tell what is wrong, and what to do about it. The exit status."""
+def _explained(error: Exception) -> HelperError:
+    """What is wrong, as a person is told it."""
     match error:
         case HelperError():
-            found = error
+            return error
         case OSError():
-            found = HelperError(f"{error.filename or 'the kernel'}: {error.strerror}")
-        case _:
-            found = HelperError(f"internal error: {type(error).__name__}: {error}")
-    if isinstance(found, BadRequest):
-        caller.log("decision=refuse", "", f"malformed: {found}")
-    say(2, f"error: {found}", *([f"hint: {found.hint}"] if found.hint else []))
-    return found.status
+            return HelperError(f"{error.filename or 'the kernel'}: {error.strerror}")
+    return HelperError(f"internal error: {type(error).__name__}: {error}")
+
+
+def _log_failure(error: HelperError, requests: Sequence[Request], caller: Caller) -> None:
+    """Log why nothing was done, unless that is logged already as a refusal by the policy."""
+    if isinstance(error, BadRequest):
+        caller.log("decision=refuse", "", f"malformed: {error}")
+    elif not isinstance(error, Refused):
+        for line in [request.line for request in requests] or [""]:
+            caller.log("result=failed", line, str(error))
 
 
 def say(descriptor: int, *lines: str) -> None:

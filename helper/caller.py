@@ -1,33 +1,94 @@
-"""Who asks, and the log of what they were answered."""
+"""The caller, and the log of what the helper answers.
+
+The log is a connection of our own to /dev/log, made before anything else and kept: whoever starts
+the helper can lower its limits at any moment, and an open connection needs no further descriptor.
+"""
 
 import os
+import socket
 import syslog
+import time
+from contextlib import suppress
+from errno import EPROTOTYPE
 from typing import NamedTuple
+
+from .errors import HelperError
+
+LOG = "/dev/log"
+LONGEST_LINE = 8192  # bytes; rsyslog takes no more
+
+
+class Log:
+    """The system's log. HelperError if it is there and cannot be used."""
+
+    def __init__(self) -> None:
+        self._connection = _connect()
+
+    def write(self, level: int, text: str) -> None:
+        """One line, as syslog(3) writes it; nothing where this system has no log."""
+        if self._connection is None:
+            return
+        when = time.strftime("%b %e %H:%M:%S")
+        line = f"<{syslog.LOG_AUTHPRIV | level}>{when} tapdraft-helper[{os.getpid()}]: {text}"
+        data = line.encode()[: LONGEST_LINE - 1] + b"\0"
+        try:
+            self._connection.send(data, socket.MSG_NOSIGNAL)
+        except OSError:  # the log's daemon was started anew
+            self._connection = _connect()
+            if self._connection is not None:
+                self._connection.send(data, socket.MSG_NOSIGNAL)
+
+
+def _connect() -> socket.socket | None:
+    try:
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            connection = socket.socket(socket.AF_UNIX, kind)
+            try:
+                connection.connect(LOG)
+            except OSError as error:
+                if error.errno == EPROTOTYPE and kind == socket.SOCK_DGRAM:
+                    continue
+                raise
+            return connection
+    except FileNotFoundError:
+        pass  # a system without a log, as a container may be
+    except OSError as error:
+        what = f"the log cannot be opened: {LOG}: {error.strerror}"
+        raise HelperError(what, "what cannot be logged is not done: start the log's daemon") from None
+    return None
 
 
 class Caller(NamedTuple):
     """Who asks. Who holds CAP_NET_ADMIN already gains nothing here: no policy binds them."""
 
     uid: int
-    gids: tuple[int, ...]  # the real group first
+    gids: tuple[int, ...]  # the process's own group first
     holder: bool
+    writer: Log | None = None  # None where nothing is done and nothing logged
 
     def log(self, what: str, request: str, reason: str) -> None:
         """One line to the log that administrators read; tapdraft-helper(8) has the format.
 
         `request` is of the request's own few characters; `reason` may hold words of the policy's.
+        OSError or HelperError if what is about to be done cannot be logged.
         """
+        if self.writer is None:
+            return
         quoted = "".join(c for c in reason if c.isprintable()).replace('"', "'")
         alarming = what in ("decision=refuse", "hardening=missing")
         level = syslog.LOG_WARNING if alarming else syslog.LOG_NOTICE
         who = f"uid={self.uid} gid={self.gids[0]}"
-        syslog.syslog(level, f'{what} {who} request="{request}" reason="{quoted}"')
+        line = f'{what} {who} request="{request}" reason="{quoted}"'
+        if what == "decision=allow":
+            self.writer.write(level, line)
+            return
+        with suppress(HelperError, OSError):  # nothing follows from it any more
+            self.writer.write(level, line)
 
 
 def this_caller(holder: bool) -> Caller:
-    """The one who started this process, who knows its socket to the log as well."""
-    syslog.openlog("tapdraft-helper", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
-    caller = Caller(os.getuid(), (os.getgid(), *os.getgroups()), holder)
+    """The one who started this process, with the log. HelperError if that cannot be opened."""
+    caller = Caller(os.getuid(), (os.getgid(), *os.getgroups()), holder, Log())
     hardening = os.environ.get("TAPDRAFT_HARDENING", "")  # from the launcher
     if "none" in hardening:
         caller.log("hardening=missing", "", hardening)

@@ -95,16 +95,15 @@ class Kernel:
     def lock(self, seconds: float) -> None:
         """Wait until no other helper works in this network namespace, at most so long."""
         until = time.monotonic() + seconds
-        while True:
+        while time.monotonic() <= until:  # before each try: a process that was stopped is late
             try:
                 return self._route.bind((LOCK_PORT, 0))
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
-            if time.monotonic() > until:
-                what = f"another process has held the lock for {seconds:.0f} seconds"
-                raise InTheWay(what, f"look for port {LOCK_PORT} in /proc/net/netlink")
             time.sleep(0.005)
+        what = f"another process has held the lock for {seconds:.0f} seconds"
+        raise InTheWay(what, f"look for port {LOCK_PORT} in /proc/net/netlink")
 
     def close(self) -> None:
         """Let go of the lock."""

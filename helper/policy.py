@@ -21,7 +21,7 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from ipaddress import IPv4Network
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from .state import State
 
 PATH = "/etc/tapdraft/policy.conf"
 LARGEST = 65536  # bytes
+NOBODY = 65534  # the kernel's overflowuid
 # What the words of each key's value look like. The kernel takes more names of interfaces than a
 # request does.
 KEYS = {
@@ -49,22 +50,33 @@ class Section(NamedTuple):
     line: int  # of the file, from 1
     words: dict[str, tuple[Any, ...]]  # as _read_value() reads them
 
-    def names(self, uid: int, gids: Iterable[int]) -> bool:
-        """Does this section name the caller? InTheWay where a denied name cannot be looked up."""
+    def names(self, uid: int, gids: Collection[int]) -> bool:
+        """Does this section name the user with this uid, whose process has these groups?
+
+        A group permits its members only: who is one by the name service and by the process. Alone,
+        the process's groups are no proof, as any member can make a setgid file for others; nor is
+        the name service, as a session keeps the groups that it began with. To be denied, either is
+        enough. A section whose name nobody has names nobody.
+        """
         kind, _, name = self.title.partition(" ")
-        try:
-            if kind == "user":
-                return pwd.getpwnam(name).pw_uid == uid
-            group = grp.getgrnam(name)
-            if group.gr_gid in gids or not self.denies():
-                return group.gr_gid in gids
-            # A session keeps its first groups: to be refused, the list of members is enough.
-            user = pwd.getpwuid(uid)  # a failure is no way around the deny either
-            return user.pw_name in group.gr_mem or user.pw_gid == group.gr_gid
-        except KeyError:
-            if self.denies():  # the name service may be down: this could be the one to refuse
-                raise _broken(self.line, f"there is no {self.title}, who is denied") from None
-            return False
+        user = _user(uid)
+        if user is None:
+            return False  # refusal() has refused them
+        if kind == "user":
+            named = _found(pwd.getpwnam, name)
+            return user.pw_name == name or (named is not None and named.pw_uid == uid)
+        group = _found(grp.getgrnam, name)
+        if group is None:
+            # While the name service is down, a group of the caller's without a name may be the one.
+            return self.denies() and any(_found(grp.getgrgid, gid) is None for gid in gids)
+        joined = group.gr_gid in gids
+        known = {user.pw_gid, *os.getgrouplist(user.pw_name, user.pw_gid)}
+        member = user.pw_name in group.gr_mem or group.gr_gid in known
+        return joined or member if self.denies() else joined and member
+
+    @property
+    def place(self) -> str:
+        return f"{PATH}:{self.line}: [{self.title}]"
 
     def denies(self) -> bool:
         return "yes" in self.words.get("deny", ())
@@ -74,8 +86,6 @@ class Section(NamedTuple):
 
         `uplinks` are those of the completed request, `taps` how many the caller would have.
         """
-        if self.denies():
-            return "denies everything"
         if request.verb == "down":
             return ""  # only ever of one's own taps
         for network in request.networks:
@@ -110,8 +120,11 @@ def decisions(
     if sections is None:
         yield from ((request, True, "the caller holds CAP_NET_ADMIN") for request in requests)
         return
+    refused_all = refusal(sections, caller)
+    if refused_all:
+        yield from ((request, False, refused_all) for request in requests)
+        return
     mine = [section for section in sections if section.names(caller.uid, caller.gids)]
-    mine = [section for section in mine if section.denies()] or mine  # one is enough to refuse
     taps = set(state.of(caller.uid)) if state else set()
     for request in requests:
         uplinks: Iterable[str] = request.uplinks
@@ -123,11 +136,33 @@ def decisions(
         for section in mine:
             objection = section.objection(request, uplinks, len(taps))
             said = f"does not: {objection}" if objection else "permits it"
-            said = objection if section.denies() else said
-            where = f"{PATH}:{section.line}: [{section.title}]"
-            (refused if objection else permitted).append(f"{where} {said}")
-        reasons = permitted[:1] or refused or [f"no section of {PATH} names the caller"]
-        yield request, bool(permitted), "; ".join(reasons)
+            (refused if objection else permitted).append(f"{section.place} {said}")
+        yield request, bool(permitted), "; ".join(permitted[:1] or refused)
+
+
+def refusal(sections: list[Section], caller: Caller) -> str:
+    """Why a caller is refused whatever the request is, or ''."""
+    if _user(caller.uid) is None:
+        # By a subordinate uid, a user would get around a deny and have a quota of its own.
+        return f"the name service knows no uid {caller.uid}, and the policy is about names"
+    mine = [section for section in sections if section.names(caller.uid, caller.gids)]
+    for section in mine:
+        if section.denies():
+            return f"{section.place} denies everything"
+    return "" if mine else f"no section of {PATH} names the caller"
+
+
+def _user(uid: int) -> pwd.struct_passwd | None:
+    """The user with this uid; None for nobody, which the kernel shows for uids that it cannot."""
+    return None if uid == NOBODY else _found(pwd.getpwuid, uid)
+
+
+def _found(look_up: Callable[[Any], Any], name: str | int) -> Any:
+    """What the name service says; None where it knows no such name or number."""
+    try:
+        return look_up(name)
+    except KeyError:
+        return None
 
 
 def load(path: str = PATH) -> list[Section]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,11 +82,84 @@ def test_files_are_relative_to_the_descriptions_folder(here: Path) -> None:
     assert cli.main(["render", "--check-files", "sub/vm.toml"]) == 0
 
 
-USAGE = {
-    "no command": [],
-    "unknown command": ["start", "vm.toml"],
-    "no file": ["render"],
-    "unknown option": ["render", "--fast", "vm.toml"],
+# What is wrong, and what is said of it above the command's usage.
+WRONG_USE = {
+    "no file": (["render"], "render needs FILE"),
+    "no guest": (["ping", "vm.toml"], "ping needs GUEST"),
+    "ssh without a guest": (["ssh", "vm.toml"], "ssh needs GUEST"),
+    "unknown option": (["render", "--fast", "vm.toml"], "render has no option --fast"),
+    "nearly an option": (["check", "--jsn"], "check has no option --jsn; did you mean --json?"),
+    "an option of another": (["up", "--json", "vm.toml"], "up has no option --json"),
+    "no value": (["ping", "--timeout"], "--timeout needs a value: --timeout=SECONDS"),
+    "a value": (["list", "--json=3"], "--json takes no value, but '--json=3' gives it one"),
+    "down with nothing": (["down"], "down needs FILE"),
+    "too many": (["list", "vm.toml"], "'vm.toml' is one argument too many for list"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_USE)
+def test_a_usage_error_shows_the_whole_usage_of_that_command(
+    what: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, said = WRONG_USE[what]
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    error, *usage = err.splitlines()
+    assert (error, out) == (f"error: {said}", "")
+    assert usage[0].startswith(f"usage: tapdraft {words[0]}")
+    forms = cli.USAGE_TEXT.forms[words[0]]
+    shown = " ".join(" ".join(usage).removeprefix("usage: ").split())
+    assert shown == " ".join(forms)
+    assert max(map(len, usage)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("foo", "tapdraft --help"), ("rn", "did you mean tapdraft run?"),
+     ("vm.toml", "name the command first: tapdraft run vm.toml")],
+)  # fmt: skip
+def test_an_unknown_command_is_answered_with_those_there_are(
+    word: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([word, "x"]) == 2
+    error, shown = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"error: unknown command '{word}'; commands: render, run, up, ")
+    assert shown == f"hint: {hint}"
+
+
+def test_tapdraft_alone_shows_its_commands_and_not_every_option(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main([]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()[0]) == ("", "usage: tapdraft COMMAND ...")
+    assert re.findall(r"^  ([a-z]+) ", err, re.MULTILINE) == list(cli.USAGE_TEXT.commands)
+    assert "--" not in err.partition("tapdraft COMMAND --help")[0]
+
+
+@pytest.mark.parametrize("name", cli.USAGE_TEXT.commands)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_of_a_command_is_about_that_command(
+    name: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main([name, option])
+    assert not end.value.code
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: tapdraft {name} ")
+    assert max(map(len, said.splitlines())) <= 80
+    own = set(re.findall(r"--[a-z-]+", " ".join(cli.USAGE_TEXT.forms[name])))
+    assert set(re.findall(r"^  (--[a-z-]+)", said, re.MULTILINE)) == own
+
+
+def test_help_behind_the_guest_is_the_guests(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(cli.ssh, "run", lambda *words: asked.append(words[3]) or 0)
+    assert cli.main(["ssh", "vm.toml", "web", "ls", "--help"]) == 0
+    assert asked == [["ls", "--help"]]
+
+
+MISTAKES = {
     "unknown dialect": ["render", "--dialect=iptables-save", "vm.toml"],
     "unknown attachment": ["render", "--attach=no", "vm.toml"],
     "no such file": ["render", "nothing.toml"],
@@ -93,16 +167,15 @@ USAGE = {
     "unknown guest": ["render", "vm.toml", "nobody"],
     "which guest": ["run", "vm.toml"],
     "missing files": ["run", "vm.toml", "web"],
-    "down with nothing": ["down"],
     "nft from qemu": ["render", "--dialect=nft", "--attach=hooks", "vm.toml"],
 }
 
 
-@pytest.mark.parametrize("what", USAGE)
-def test_a_wrong_use_is_told_in_two_lines(
+@pytest.mark.parametrize("what", MISTAKES)
+def test_a_mistake_is_told_in_two_lines(
     what: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(USAGE[what]) == 2
+    assert cli.main(MISTAKES[what]) == 2
     out, err = capsys.readouterr()
     error, hint = err.splitlines()
     assert (error[:7], hint[:6], out) == ("error: ", "hint: ", "")

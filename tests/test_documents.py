@@ -263,8 +263,9 @@ def test_each_exit_status_is_documented(name: str) -> None:
 
 def test_the_log_has_the_documented_format(monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[tuple[int, str]] = []
-    monkeypatch.setattr(syslog, "syslog", lambda level, line: logged.append((level, line)))
-    who = caller.Caller(1000, (1000,), holder=False)
+    monkeypatch.setattr(caller.Log, "__init__", lambda self: None)
+    monkeypatch.setattr(caller.Log, "write", lambda self, *line: logged.append(line))
+    who = caller.Caller(1000, (1000,), holder=False, writer=caller.Log())
     section_5 = policy.Section("group tapdraft", 5, {})
     permits = f"{policy.PATH}:{section_5.line}: [{section_5.title}] permits it"
     who.log("decision=allow", ROUTED, permits)

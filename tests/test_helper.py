@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from tapdraft.helper import __main__ as helper
-from tapdraft.helper import host
+from tapdraft.helper import host, netlink
 from tapdraft.helper.caller import Caller
-from tapdraft.helper.errors import BadRequest
+from tapdraft.helper.errors import BadRequest, InTheWay
 from tapdraft.helper.netlink import Kernel
 from tapdraft.helper.request import parse
 
@@ -60,7 +60,17 @@ def test_a_lock_that_cannot_be_taken_is_no_lock_that_another_holds() -> None:
     kernel = Kernel()
     kernel.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
-        kernel.lock(0.0)
+        kernel.lock(10.0)
+
+
+def test_a_lock_that_comes_free_too_late_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a stop that lasted until the policy was another one."""
+    kernel = Kernel()
+    clock = iter((0.0, 11.0))
+    monkeypatch.setattr(netlink.time, "monotonic", lambda: next(clock))
+    with pytest.raises(InTheWay, match="held the lock for 10 seconds"):
+        kernel.lock(10.0)
+    kernel.close()
 
 
 def test_a_tap_is_handed_over_by_a_unix_stream_socket_and_nothing_else(tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ def test_a_section_names_users_or_groups_and_never_the_other_kind(
     users, groups = {"me": user}, {"us": group}
     monkeypatch.setattr(pwd, "getpwnam", users.__getitem__)
     monkeypatch.setattr(grp, "getgrnam", groups.__getitem__)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: user)
     for title, permitted in (("user me", True), ("group us", True), ("user us", False),
                              ("group me", False)):  # fmt: skip
         assert decide(load(f"[{title}]\n{ALL}"), UP).permitted == permitted
@@ -162,10 +163,30 @@ def test_a_caller_in_no_section_may_not_even_take_down(load: Load) -> None:
     assert decision == (False, f"no section of {policy.PATH} names the caller")
 
 
-def test_a_denied_name_that_cannot_be_looked_up_stops_everybody(load: Load) -> None:
-    sections = load(f"[user {USER}]\n{ALL}[user nobody-knows-me]\ndeny = yes\n")
-    with pytest.raises(InTheWay, match="nobody-knows-me"):
-        decide(sections, UP)
+def test_a_denied_name_that_nobody_has_denies_nobody(load: Load) -> None:
+    for title in ("user nobody-knows-me", "group nobody-knows-me"):
+        sections = load(f"[user {USER}]\n{ALL}[{title}]\ndeny = yes\n")
+        assert decide(sections, UP).permitted
+
+
+def test_a_group_without_a_name_may_be_a_denied_one_that_cannot_be_looked_up(load: Load) -> None:
+    """As where the caller is known here, and its groups only to a name service that is down."""
+    sections = load(f"[user {USER}]\n{ALL}[group students]\ndeny = yes\n")
+    caller = Caller(os.getuid(), (os.getgid(), 61777), holder=False)
+    ((_, permitted, reason),) = policy.decisions(sections, [parse(UP)], caller, None)
+    assert not permitted
+    assert "[group students] denies everything" in reason
+
+
+@pytest.mark.parametrize("uid", [61999, 65534])
+def test_a_uid_without_a_name_is_refused_whatever_its_groups_are(load: Load, uid: int) -> None:
+    sections = load(f"[group {GROUP}]\n{ALL}")
+    caller = Caller(uid, (os.getgid(),), holder=False)
+    for line in (UP, "down web"):
+        ((_, permitted, reason),) = policy.decisions(sections, [parse(line)], caller, None)
+        assert (permitted, reason) == (
+            False, f"the name service knows no uid {uid}, and the policy is about names"
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from .. import description
 from ..errors import BadDescription, TapdraftError, plain
+from ..output import write_file
 from . import hardware, links, words
 from .files import Files
 from .keys import Keys
@@ -26,11 +27,7 @@ def importing(conf: str, output: str | None, fstype: str | None) -> int:
     for warning in imported.warnings:
         print(warning, file=sys.stderr)
     if output:
-        try:
-            Path(output).write_text(imported.text, encoding="utf-8")
-        except OSError as error:
-            what = f"{output} cannot be written: {error.strerror}"
-            raise TapdraftError(what, "name another file with --output") from None
+        write_file(Path(output), imported.text.encode())
     else:
         print(imported.text, end="")
     return 0

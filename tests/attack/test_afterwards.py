@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
 from attacker import UP, assert_refused, assert_up, attack, program, take_down
 from labnet import Lab
-from labsite import DEFAULT_POLICY, HELPER
+from labsite import DEFAULT_POLICY, HELPER, POLICY
+from tracing import Traced
 
 # tapdraft-helper(8) documents it: facility and severity, time, program, pid, and the fields.
 LINE = re.compile(
@@ -60,6 +62,76 @@ def test_every_decision_and_every_result_is_logged(target: Lab) -> None:
         ("result=done", "--all"),
     ]
     assert {(line[3], line[4]) for line in found if line} == {("61001", "61001")}
+
+
+MOMENTS = ("socket", "connect", "capset", "sendto", "bind", "openat")
+
+
+def test_a_limit_lowered_at_any_moment_leaves_no_tap_without_a_line(target: Lab) -> None:
+    """A user can take new descriptors from a process of theirs, as it can kill it."""
+    code = "resource.prlimit(int(sys.argv[1]), resource.RLIMIT_NOFILE, (0, 0))"
+    for number in itertools.count(1):
+        target.site.syslog.clear()
+        traced = Traced(target)
+        traced.run_to(lambda call: call.name == "connect")  # the first is to the log
+        if number > 1 and traced.find(lambda call: call.name in MOMENTS, number - 1) is None:
+            break
+        attack(target, code, str(traced.pid)).check()
+        traced.end()
+        if target.tapdraft().taps:
+            assert target.site.logged("decision=allow .*up web"), number
+            take_down(target)
+    assert number > 30, "most were not tried"
+    take_down(target)
+
+
+@pytest.mark.parametrize("kind", ["SOCK_DGRAM", "SOCK_STREAM"])
+def test_what_cannot_be_logged_is_not_done(target: Lab, kind: str) -> None:
+    """The log is there and does not answer; where there is none at all, the helper works."""
+    log = "/dev/log"
+    target.run(["mv", log, f"{log}.kept"]).check()
+    assert_up(target.helper(*UP))
+    take_down(target)
+    code = f"socket.socket(socket.AF_UNIX, socket.{kind}).bind('{log}')"
+    attack(target, code, user="root").check()
+    target.run(["chmod", "666", log]).check()
+    done = target.helper(*UP)
+    target.run(["mv", f"{log}.kept", log]).check()
+    assert_refused(done, 1, "the log cannot be opened: /dev/log: Connection refused")
+
+
+def test_a_log_that_is_a_stream_is_written_to(target: Lab) -> None:
+    target.run(["mv", "/dev/log", "/dev/log.kept"]).check()
+    code = """if True:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind("/dev/log"), os.chmod("/dev/log", 0o666), listener.listen()
+        print("listening", flush=True)
+        print(listener.accept()[0].makefile("rb").read().split(b"\\0"))"""
+    daemon = target.start(program(code), user="root")
+    daemon.expect("listening", 20)
+    assert_refused(target.helper("up", "x", "10.0.0.1/30", "10.0.0.2"), 3, "")
+    target.run(["mv", "/dev/log.kept", "/dev/log"]).check()
+    assert daemon.wait() == 0
+    assert "decision=refuse uid=61001" in daemon.console
+
+
+@pytest.mark.parametrize("what", ["wrong", "unreadable"])
+def test_what_failed_before_the_lock_is_logged(target: Lab, what: str) -> None:
+    """A policy that is wrong, and one that cannot be opened."""
+    target.site.syslog.clear()
+    if what == "wrong":
+        target.site.policy("[group tapdraft\n")
+        target.helper(*UP).check(4)
+        target.site.policy()
+    else:
+        traced = Traced(target)
+        traced.run_to(lambda call: call.name == "openat" and traced.text(call.args[1]) == POLICY)
+        code = "resource.prlimit(int(sys.argv[1]), resource.RLIMIT_NOFILE, (0, 0))"
+        attack(target, code, str(traced.pid)).check()
+        assert traced.end() == 4
+    (line,) = target.site.syslog.lines()
+    assert LINE.fullmatch(line), line
+    assert re.search(r'result=failed uid=61001 .*"up web .*policy\.conf', line), line
 
 
 def test_a_name_of_the_policys_does_not_end_a_field_of_the_log(target: Lab) -> None:

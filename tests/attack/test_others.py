@@ -277,6 +277,7 @@ def test_a_lock_held_by_an_attacker_ends_in_a_clear_refusal(target: Lab, fresh: 
             r"error: another process has held the lock for 10 seconds\nhint: look for", 40
         )
         assert process.wait() == IN_THE_WAY
+    assert len(target.site.logged("result=failed uid=61002 .*held the lock")) == 2
     holder.stop()
     os.kill(stopped.pid, 18)
     assert stopped.process.wait() == 0

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from attacker import UP, assert_refused, assert_up, attack, take_down
-from labnet import Lab
+from labnet import PYTHON, Lab
 from labsite import DEFAULT_POLICY, GROUP, HELPER, POLICY
-from tracing import Call, Traced
+from tracing import Call, Traced, opens_netlink
 
 REFUSED, IN_THE_WAY = 3, 4
 FOLDER = "/etc/tapdraft"
@@ -204,10 +205,79 @@ def test_one_deny_is_stronger_than_any_permission(target: Lab, section: str) -> 
 
 
 @pytest.mark.parametrize("section", ["user gone", "group gone"])
-def test_a_denied_name_that_cannot_be_looked_up_stops_everything(target: Lab, section: str) -> None:
-    """A name service that is down must not turn a denied user into a permitted one."""
+def test_a_denied_name_that_nobody_has_stops_nobody(target: Lab, section: str) -> None:
+    """Someone who has left, or an example that was copied: nobody else is refused for it."""
     target.site.policy(DEFAULT_POLICY + f"[{section}]\ndeny = yes\n")
-    assert_refused(target.helper(*UP), IN_THE_WAY, f"there is no {section}, who is denied")
+    assert_up(target.helper(*UP))
+    take_down(target)
+
+
+def as_alice(*settings: str, regid: str = "alice") -> list[str]:
+    return ["setpriv", "--reuid=alice", f"--regid={regid}", *settings, "--inh-caps=-all"]
+
+
+def test_a_denied_group_that_cannot_be_looked_up_may_be_any_without_a_name(target: Lab) -> None:
+    """A name service that is down must not turn a denied user into a permitted one."""
+    target.site.policy(DEFAULT_POLICY + "[group students]\ndeny = yes\n")
+    done = target.run([*as_alice(f"--groups={GROUP},61777"), HELPER, *UP])
+    assert_refused(done, REFUSED, r"\[group students\] denies everything")
+
+
+SUBORDINATE = 200001
+
+
+@pytest.mark.parametrize("policy", [DEFAULT_POLICY, DEFAULT_POLICY + "[user alice]\ndeny=yes\n"])
+def test_a_subordinate_uid_is_nobody(target: Lab, policy: str) -> None:
+    """With a file that its user made setuid in a user namespace: the groups stay the user's."""
+    target.site.policy(policy)
+    target.write(
+        "/tmp/shim.c",
+        """
+        #define _GNU_SOURCE
+        #include <unistd.h>
+        int main(int count, char **words)
+        {
+            return count < 2 || setresuid(geteuid(), geteuid(), geteuid()) || execv(words[1], words + 1);
+        }
+        """,
+    )
+    target.run(["gcc", "/tmp/shim.c", "-o", "/tmp/shim"]).check()
+    target.run(["chown", str(SUBORDINATE), "/tmp/shim"]).check()
+    target.run(["chmod", "4755", "/tmp/shim"]).check()
+    for words in (UP, ("down", "--all")):
+        done = target.run(["/tmp/shim", HELPER, *words], user="alice")
+        assert_refused(done, REFUSED, f"the name service knows no uid {SUBORDINATE}")
+    assert target.site.logged(f"decision=refuse uid={SUBORDINATE} .*knows no uid")
+    target.site.policy()
+
+
+def test_a_file_that_a_member_made_setgid_lends_the_group_to_nobody(target: Lab) -> None:
+    """Who is no member by the name service has none of its rights, whatever the kernel says."""
+    done = target.run(
+        ["setpriv", "--reuid=mallory", f"--regid={GROUP}", "--clear-groups", "--inh-caps=-all",
+         HELPER, *UP])  # fmt: skip
+    assert_refused(done, REFUSED, "no section of /etc/tapdraft/policy.conf names the caller")
+
+
+@pytest.mark.parametrize("change", ["renamed", "deleted"])
+def test_root_takes_down_the_taps_of_a_user_who_is_gone(target: Lab, change: str) -> None:
+    """The alias has the uid, which no longer means anybody the policy could permit."""
+    assert_up(target.helper(*UP))
+    edit = "s/^alice:/alicia:/" if change == "renamed" else "/^alice:/d"
+    target.site.policy(DEFAULT_POLICY + "[user alice]\ndeny = yes\n")
+    with changed(
+        target,
+        f"cp -p /etc/passwd /etc/passwd.kept; sed -i {edit} /etc/passwd",
+        "mv /etc/passwd.kept /etc/passwd",
+    ):
+        own = [f"--reuid={target.site.users['alice']}", f"--regid={GROUP}", f"--groups={GROUP}"]
+        done = target.run(["setpriv", *own, "--inh-caps=-all", HELPER, "down", "web"])
+        assert_refused(done, REFUSED, "knows no uid" if change == "deleted" else "names the caller")
+        directly = ["env", "-i", "PYTHONPATH=/usr/local/lib/tapdraft", PYTHON, "-P", "-m"]
+        done = target.run([*directly, "tapdraft.helper", "down", "web"])
+        assert (done.status, done.stdout) == (0, "td-web is down\n"), str(done)
+    assert not target.tapdraft().taps
+    target.site.policy()
 
 
 def test_a_group_given_up_by_the_session_still_denies(target: Lab) -> None:
@@ -277,7 +347,8 @@ def test_a_group_that_was_left_permits_no_longer_than_the_session(target: Lab) -
 def test_a_policy_replaced_while_it_is_read_is_the_old_one_or_the_new_one(target: Lab) -> None:
     """What was opened is what is checked and read, whatever has its name by then."""
     traced = Traced(target)
-    traced.run_to(lambda call: call.name == "openat" and traced.text(call.args[1]) == POLICY)
+    # The second time is under the lock.
+    traced.run_to(lambda call: call.name == "openat" and traced.text(call.args[1]) == POLICY, 2)
     traced.step()
     target.write(
         "/home/alice/forged.conf", "[group tapdraft]\ndeny=yes\n", owner="alice", mode=0o666
@@ -406,3 +477,15 @@ def test_the_policy_of_a_caller_is_never_read(target: Lab) -> None:
     )
     assert_refused(done, REFUSED, "is in none of its subnets")
     os.unlink(target.site.path("/tmp/policy.conf"))
+
+
+def test_a_policy_that_was_revoked_before_the_lock_permits_nothing(target: Lab) -> None:
+    """Anybody can stop a helper of theirs: it reads the policy again when it has the lock."""
+    stopped = Traced(target)
+    stopped.run_to(opens_netlink)
+    stopped.release(stopped=True)
+    target.site.policy("[user alice]\ndeny = yes\n" + DEFAULT_POLICY)
+    os.kill(stopped.pid, signal.SIGCONT)
+    assert stopped.process.wait() == REFUSED, stopped.process.console
+    assert "denies everything" in stopped.process.console
+    target.site.policy()
