@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import groupby
 from typing import get_args
@@ -11,7 +11,7 @@ from typing import get_args
 from . import firewall, host
 from . import plan as p
 from .errors import HelperError, InTheWay
-from .netlink import Kernel
+from .netlink import Kernel, Link
 from .request import Request
 from .state import State, owner, read
 
@@ -22,6 +22,10 @@ _TOGETHER: dict[type, int] = {
     p.EnsureRuleset: 1, p.AddUplink: 1, p.ForwardPort: 1, p.RemoveForward: 2, p.DeleteTap: 3,
     p.SetUp: 4,
 }  # fmt: skip
+
+
+# No request has such a name.
+UNFINISHED = "td-_new"
 
 
 class Work:
@@ -36,6 +40,7 @@ class Work:
         self.channel, self.flags = channel, host.IFF_VNET_HDR if virtio_header else 0
         self.wanted: list[Request] = []  # what is not there yet
         self.descriptors: dict[str, int] = {}  # of the taps made here, by name
+        self.owners: dict[str, int] = {}  # whose they will be
         self.indexes = {name: link.ifindex for name, link in state.links.items()}
 
     def plan_up(self, requests: Iterable[Request]) -> p.Plan:
@@ -52,6 +57,7 @@ class Work:
             # Its clients would come to the guest, passwords and all.
             ports |= dict.fromkeys(self.kernel.listening(), "in use on this host")
         operations: list[p.Operation] = [p.RemoveForward(*forward[1:3]) for forward in stale]
+        operations += map(p.DeleteTap, self._unfinished())
         for request in self.wanted:
             for protocol, port, _ in request.forwards:
                 if (protocol, port) in ports:
@@ -84,10 +90,14 @@ class Work:
         """One plan to take down these taps, what earlier ones left, and the table with the last."""
         gone = {*taps, *(forward.tap for forward in self.state.stale_forwards())}
         forwards = [forward[1:3] for forward in self.state.forwards if forward.tap in gone]
-        plan = p.plan_down(taps, forwards)
+        plan = p.plan_down([*taps, *self._unfinished()], forwards)
         if self.state.table and not set(self.state.taps) - set(taps):
             plan += p.plan_last(self.state.uplinks.values())
         return plan
+
+    def _unfinished(self) -> list[str]:
+        """What a helper that was killed could not mark yet: only one at a time makes taps."""
+        return [UNFINISHED] if UNFINISHED in self.state.links else []
 
     def carry_out(self, plan: p.Plan) -> None:
         """All of the plan; at an error, undo what was done of it and raise HelperError."""
@@ -144,9 +154,13 @@ class Work:
                     kernel.set_link(self.indexes[tap], up=True)
             case p.CreateTap(tap, uid, group, mtu, multi_queue):
                 flags = self.flags | (host.IFF_MULTI_QUEUE if multi_queue else 0)
-                made = host.create_tap(kernel, tap, int(uid), flags)
+                # Others can open a tap of several queues before it has an owner, stop this process
+                # and keep it: by this name every later helper knows it, and deletes it.
+                name = UNFINISHED if multi_queue else tap
+                made = host.create_tap(kernel, name, flags)
                 self.descriptors[tap], self.indexes[tap] = made
-                kernel.set_link(made[1], mtu=mtu, group=group, alias=operation.alias)
+                self.owners[tap] = int(uid)
+                kernel.set_link(made[1], name=tap, mtu=mtu, group=group, alias=operation.alias)
             case p.HardenTap():
                 for key, value in operation.settings:
                     if host.read_sysctl(key) is not None:  # a kernel may be without IPv6
@@ -164,31 +178,41 @@ class Work:
                 if host.read_sysctl("ipv4/ip_forward") == "0" and host.read_sysctl(key) is not None:
                     host.write_sysctl(key, was)
             case p.PersistTap(tap):
-                host.keep_tap(self.descriptors[tap], self.channel)
+                host.give_tap(self.descriptors[tap], self.owners[tap], self.channel)
             case _:
                 kernel.commit([message for o in step for message in firewall.messages(o)])
 
     def _delete_taps(self, taps: list[str]) -> None:
-        """Cut them off, then delete them together: one by one, each costs a grace period."""
+        """Delete those of these taps that are still there."""
         links = {link.ifindex: link for link in self.kernel.links()}
-        there = {tap: links[self.indexes[tap]] for tap in taps if self.indexes[tap] in links}
-        # What was made here need not be marked yet.
-        indexes = [link.ifindex for tap, link in there.items()
-                   if tap in self.descriptors or link == self.state.links[tap]]  # fmt: skip
-        calls = [partial(self.kernel.delete_link, ifindex) for ifindex in indexes]
-        doomed = [link for link in links.values() if link.group == p.DOOMED]
-        if len(indexes) > 1 and None not in map(owner, doomed):
-            doom = partial(self.kernel.set_link, up=False, group=p.DOOMED)
-            calls = [partial(doom, ifindex) for ifindex in indexes]
-            calls.append(partial(self.kernel.delete_link, group=p.DOOMED))
-        for call in calls:
-            try:
-                call()
-            except OSError as error:
-                if error.errno != errno.ENODEV:  # its owner can end a tap at any moment
-                    raise
+        ours = {index for tap in taps if (index := self._index_of(tap, links)) is not None}
+        # Taps that a killed helper left in the group go along; what is not tapdraft's must not.
+        foreign = [o for o in links.values() if o.group == p.DOOMED and owner(o) is None]
+        if len(ours) > 1 and not foreign:
+            # One by one, each would cost a grace period: cut them off, then delete their group.
+            for index in ours:
+                self._unless_gone(partial(self.kernel.set_link, index, up=False, group=p.DOOMED))
+            self._unless_gone(partial(self.kernel.delete_link, group=p.DOOMED))
+        else:
+            for index in ours:
+                self._unless_gone(partial(self.kernel.delete_link, index))
         for tap in set(taps) & set(self.descriptors):
             os.close(self.descriptors.pop(tap))
+
+    def _index_of(self, tap: str, links: dict[int, Link]) -> int | None:
+        """The index of a tap if that is still the interface that was looked at or made here."""
+        if tap in self.descriptors:  # made here: it need not be marked yet
+            return self.indexes[tap] if self.indexes[tap] in links else None
+        known = self.state.links.get(tap)
+        return known.ifindex if known and links.get(known.ifindex) == known else None
+
+    def _unless_gone(self, call: Callable[[], None]) -> None:
+        """Its owner can end a tap at any moment."""
+        try:
+            call()
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
 
 
 def _steps(plan: Iterable[p.Operation]) -> list[list[p.Operation]]:

@@ -14,19 +14,19 @@ IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 IFF_MULTI_QUEUE, IFF_TUN_EXCL = 0x0100, 0x8000
 
 
-def create_tap(kernel: Kernel, name: str, uid: int, flags: int) -> tuple[int, int]:
+def create_tap(kernel: Kernel, name: str, flags: int) -> tuple[int, int]:
     """Descriptor and index of a new tap, which goes when the descriptor is closed.
 
-    OSError EBUSY if there is an interface of that name.
+    It is root's until give_tap(). OSError EBUSY if there is an interface of that name.
     """
     descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
     try:
         mode = IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL | flags
         fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), mode))
-        fcntl.ioctl(descriptor, TUNSETOWNER, uid)
-        ifindex, queues = kernel.open_queues(name)
-        # Until it had an owner, anybody could open another queue of it, and keep that for good.
-        if queues > 1:
+        fcntl.ioctl(descriptor, TUNSETOWNER, 0)
+        ifindex, untouched = kernel.find_tap(name)
+        # Until it had an owner, anybody could open another queue of it, and change and keep it.
+        if not untouched:
             kernel.delete_link(ifindex)
             raise OSError(errno.EBUSY, "somebody else has opened it")
         return descriptor, ifindex
@@ -35,11 +35,17 @@ def create_tap(kernel: Kernel, name: str, uid: int, flags: int) -> tuple[int, in
         raise
 
 
-def keep_tap(descriptor: int, channel: int | None) -> None:
-    """Let a tap outlive this process: for good, or as qemu's, which gets it over its socket."""
+def give_tap(descriptor: int, uid: int, channel: int | None) -> None:
+    """Let its user open a tap, and let it outlive this process: for good, or as qemu's."""
+    fcntl.ioctl(descriptor, TUNSETOWNER, uid)
     if channel is None:
         fcntl.ioctl(descriptor, TUNSETPERSIST, 1)
-        return
+    else:
+        hand_over(descriptor, channel)
+
+
+def hand_over(descriptor: int, channel: int) -> None:
+    """Send a tap to qemu over its socket."""
     # Python asks the kernel what it is; OSError where it is no socket at all.
     qemu = socket.socket(fileno=channel)
     if (qemu.family, qemu.type) != (socket.AF_UNIX, socket.SOCK_STREAM):

@@ -51,6 +51,8 @@ ROUTE, SOCK_DIAG, NETFILTER = 0, 4, 12
 ERROR, DONE, MULTI, DUMP_INTERRUPTED = 2, 3, 2, 0x10
 IFF_UP = 1
 SO_SNDBUFFORCE = 32  # needs CAP_NET_ADMIN
+# linux/if_link.h, IFLA_TUN_*
+TUN_GROUP, TUN_PERSIST, TUN_QUEUES, TUN_DISABLED_QUEUES = 2, 6, 8, 9
 # linux/rtnetlink.h
 DELLINK, GETLINK, SETLINK, NEWADDR, GETADDR, NEWROUTE, GETROUTE = 17, 18, 19, 20, 22, 24, 26
 # linux/nfnetlink.h, NFPROTO_INET
@@ -145,16 +147,17 @@ class Kernel:
 
     # Changes
 
-    def open_queues(self, name: str) -> tuple[int, int]:
-        """The index of a tap, and how many queues are open of one that may have several."""
+    def find_tap(self, name: str) -> tuple[int, bool]:
+        """The index of a tap, and whether nobody but its maker has had it open or changed it."""
         (answer,) = self._ask(GETLINK, 0, _Link(), {"name": name})
-        # linux/if_link.h: IFLA_LINKINFO, IFLA_INFO_DATA, IFLA_TUN_NUM_QUEUES and _DISABLED_QUEUES
-        info = attributes(attributes(answer[16:]).get(18, b"")).get(2, b"")
-        queues = (_integer(attributes(info).get(kind, b"")) for kind in (8, 9))
-        return _link(answer).ifindex, sum(queues)
+        # linux/if_link.h: IFLA_LINKINFO, IFLA_INFO_DATA; a kernel before 4.20 tells none of it.
+        tun = attributes(attributes(attributes(answer[16:]).get(18, b"")).get(2, b""))
+        queues = sum(_integer(tun.get(kind, b"")) for kind in (TUN_QUEUES, TUN_DISABLED_QUEUES))
+        kept = _integer(tun.get(TUN_PERSIST, b""))
+        return _link(answer).ifindex, queues <= 1 and not kept and TUN_GROUP not in tun
 
     def set_link(self, ifindex: int, up: bool | None = None, **values: str | int) -> None:
-        """Set up or down, `mtu`, `group` or `alias` of an interface."""
+        """Set up or down, `name`, `mtu`, `group` or `alias` of an interface, at once."""
         flags = {} if up is None else {"flags": int(up), "change": IFF_UP}
         self._ask(SETLINK, ACK, _Link(), values, index=ifindex, **flags)
 

@@ -76,14 +76,14 @@ def test_a_lock_that_comes_free_too_late_is_not_taken(monkeypatch: pytest.Monkey
 def test_a_tap_is_handed_over_by_a_unix_stream_socket_and_nothing_else(tmp_path: Path) -> None:
     file = os.open(tmp_path / "tap", os.O_RDWR | os.O_CREAT)
     ours, theirs = socket.socketpair()
-    host.keep_tap(file, os.dup(ours.fileno()))
+    host.hand_over(file, os.dup(ours.fileno()))
     _, (received,), _, _ = socket.recv_fds(theirs, 1, 1)
     assert os.path.samestat(os.fstat(received), os.fstat(file))
     with socket.socketpair(type=socket.SOCK_DGRAM)[0] as datagrams, socket.socket() as internet:
         for channel in (datagrams, internet):
             with pytest.raises(OSError, match="no Unix stream socket"):
-                host.keep_tap(file, os.dup(channel.fileno()))
+                host.hand_over(file, os.dup(channel.fileno()))
     with pytest.raises(OSError, match="non-socket"):
-        host.keep_tap(file, os.dup(file))
+        host.hand_over(file, os.dup(file))
     for descriptor in (file, received, ours.detach(), theirs.detach()):
         os.close(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from attacker import UP, assert_refused, assert_up, attack, program, take_down
 from labnet import Lab
 from labsite import HELPER
-from tracing import TUNSETIFF, TUNSETOWNER, Call, Traced, makes_ioctl, sends
+from tracing import TUNSETIFF, TUNSETOWNER, TUNSETPERSIST, Call, Traced, makes_ioctl, sends
 
 REFUSED, IN_THE_WAY = 3, 4
 MARKS = ("group", "29699", "alias", "tapdraft 1 uid=61001 guest=web")
@@ -557,29 +558,64 @@ def test_an_interface_that_appears_between_check_and_act_is_not_adopted(target: 
     target.run(["ip", "link", "delete", "td-web"]).check()
 
 
-@pytest.mark.parametrize("user", ["mallory", "bob"])
-def test_nobody_keeps_a_queue_of_anothers_tap_from_the_moment_it_had_no_owner(
-    target: Lab, user: str
+KEEP = """
+    tap = attach("td-_new", 0x1102)
+    fcntl.ioctl(tap, 0x400454CC, os.getuid())
+    fcntl.ioctl(tap, 0x400454CB, 1)
+"""
+
+
+@pytest.mark.parametrize("stays", [True, False])
+@pytest.mark.parametrize("user", ["alice", "mallory", "bob"])
+def test_nobody_keeps_a_queue_of_a_tap_from_the_moment_it_had_no_owner(
+    target: Lab, user: str, stays: bool
 ) -> None:
     """Between two ioctls a tap with several queues can be opened by anybody, and read for good."""
     traced = Traced(target, (HELPER, *UP, "queues=2"))
     traced.run_to(makes_ioctl(TUNSETOWNER))
-    thief = target.start(
-        program(
-            OPEN_TAP
-            + """
-    tap = attach("td-web", 0x1102)
-    fcntl.ioctl(tap, 0x400454CB, 1)
-    print("attached", flush=True)
-    signal.pause()"""
-        ),
-        user=user,
-    )
+    then = "print('attached', flush=True)\n    " + ("signal.pause()" if stays else "")
+    thief = target.start(program(f"{OPEN_TAP}{KEEP}    {then}"), user=user)
     thief.expect("attached", 20)
+    if not stays:
+        thief.wait()
     assert traced.end() == 1
     assert "somebody else has opened it" in traced.process.console
     assert not target.tapdraft().taps
     thief.stop()
+
+
+@pytest.mark.parametrize("request_words", [("down", "--all"), ("down", "x"), words("x", 3)])
+def test_a_tap_that_was_kept_before_it_was_marked_goes_with_the_next_request(
+    target: Lab, request_words: tuple[str, ...]
+) -> None:
+    """Whoever stops and kills a helper of theirs at that moment: it is no tap beside the quota."""
+    traced = Traced(target, (HELPER, *UP, "queues=2"))
+    traced.run_to(makes_ioctl(TUNSETOWNER))
+    attack(target, OPEN_TAP + KEEP).check()
+    traced.kill()
+    assert [tap.name for tap in target.tapdraft().taps] == ["td-_new"]
+    target.helper(*request_words, user="bob").check()
+    assert "td-_new" not in links(target)
+    take_down(target, user="bob")
+    assert_up(target.helper(*UP, "queues=2"))
+    take_down(target)
+
+
+@pytest.mark.parametrize("queues", ["queues=1", "queues=2"])
+def test_a_tap_is_nobodys_until_all_is_done(target: Lab, queues: str) -> None:
+    """Its user opens it, and can make it persistent, only when it is marked, guarded and up."""
+    traced = Traced(target, (HELPER, *UP, queues))
+    traced.run_to(makes_ioctl(TUNSETOWNER))
+    flags = "0x1102" if queues == "queues=2" else "0x1002"
+    while (call := traced.step()) is not None and not makes_ioctl(TUNSETPERSIST)(call):
+        if not call.entry or not sends(call) and not makes_ioctl(TUNSETOWNER)(call):
+            continue
+        tap = next(iter(target.tapdraft().taps))
+        done = attack(target, OPEN_TAP + f"attach({tap.name!r}, {flags})")
+        refused = "Operation not permitted" if queues == "queues=2" else "not permitted|busy"
+        assert done.status and re.search(refused, done.stderr), str(done)
+    assert traced.end() == 0
+    take_down(target)
 
 
 def test_the_doomed_group_takes_nobody_elses_interface_along(target: Lab) -> None:
