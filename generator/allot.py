@@ -3,6 +3,7 @@
 A /30 has room for two: the host's side comes first, the guest's second.
 """
 
+from bisect import bisect_right
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any, NamedTuple
 
@@ -23,6 +24,37 @@ class Addresses(NamedTuple):
         return IPv4Interface(f"{self.gateway}/{self.prefix}").network, IPv4Network(self.guest)
 
 
+class _Taken:
+    """Ranges of addresses that do not overlap, and whose they are."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []  # in order
+        self._ranges: list[tuple[int, str]] = []  # for each start: the last address, and the guest
+
+    def add(self, network: IPv4Network, guest: str) -> None:
+        """Nobody else's may overlap with it; the guest's own may contain each other."""
+        first, last = int(network.network_address), int(network.broadcast_address)
+        end = self.end(first, last)
+        if end is None:
+            at = bisect_right(self._starts, first)
+            self._starts.insert(at, first)
+            self._ranges.insert(at, (last, guest))
+
+    def guest(self, network: IPv4Network) -> str:
+        """Whose addresses overlap with these; "" if nobody's do."""
+        at = self._at(int(network.network_address), int(network.broadcast_address))
+        return "" if at is None else self._ranges[at][1]
+
+    def end(self, first: int, last: int) -> int | None:
+        """The last address of a range that overlaps with this one, if there is one."""
+        at = self._at(first, last)
+        return None if at is None else self._ranges[at][0]
+
+    def _at(self, first: int, last: int) -> int | None:
+        at = bisect_right(self._starts, last) - 1
+        return at if at >= 0 and self._ranges[at][0] >= first else None
+
+
 class Allotment:
     """First `reserve()` for all guests, then `take()` for each, in the description's order."""
 
@@ -33,6 +65,7 @@ class Allotment:
         self.number = 0  # of the next guest, in runqemu's layout
         self.next = int(subnet.network_address)
         self.named: dict[str, Addresses | None] = {}
+        self.taken = _Taken()
 
     def reserve(self, name: str, keys: dict[str, Any]) -> None:
         """Note the addresses that the guest names itself, if it does."""
@@ -44,7 +77,11 @@ class Allotment:
                 (*path, "gateway"), "a gateway without the guest's address", "give address as well"
             )
         elif "address" in keys:
-            self.named[name] = self._named(path, keys["address"], keys.get("gateway"))
+            found = self._named(path, keys["address"], keys.get("gateway"))
+            self.named[name] = found
+            # The larger one first, as it may contain the other.
+            for network in found.networks if found else ():
+                self.taken.add(network, name)
 
     def take(self, name: str) -> Addresses | None:
         """This guest's addresses; None if there are none, which has been noted as a problem."""
@@ -54,10 +91,12 @@ class Allotment:
             return self._numbered(name)
         last = int(self.subnet.broadcast_address)
         while self.next < last:
-            block = IPv4Network((self.next, 30))
-            self.next += 4
-            if not self._taken(block):
+            start, self.next = self.next, self.next + 4
+            end = self.taken.end(start, start + 3)
+            if end is None:
+                block = IPv4Network((start, 30))
                 return Addresses(str(block[2]), str(block[1]), 30)
+            self.next = max(self.next, (end // 4 + 1) * 4)
         self._none_left(name, f"no /30 of {self.subnet} is left for guest {name}")
         return None
 
@@ -66,7 +105,7 @@ class Allotment:
         while self.number < most(self.subnet):
             host, guest = numbered(self.subnet, self.number)
             self.number += 1
-            if not any(self._taken(IPv4Network(address)) for address in (host, guest)):
+            if not any(self.taken.guest(IPv4Network(address)) for address in (host, guest)):
                 return Addresses(guest, host, 32)
         self._none_left(name, f"no number of {self.subnet} is left for guest {name}")
         return None
@@ -105,19 +144,10 @@ class Allotment:
             if IPv4Address(address) not in self.subnet:
                 return f"{address} is not in {self.subnet}", "see subnet in [network]"
         for network in found.networks:
-            other = self._taken(network)
+            other = self.taken.guest(network)
             if other:
                 return f"this overlaps the addresses of guest {other}", "use another /30"
         return "", ""
-
-    def _taken(self, network: IPv4Network) -> str:
-        """The guest whose addresses overlap `network`, or ''."""
-        for name, addresses in self.named.items():
-            if not addresses or not addresses.guest:
-                continue
-            if any(network.overlaps(mine) for mine in addresses.networks):
-                return name
-        return ""
 
 
 def _other_of_its_block(guest: str) -> IPv4Address:

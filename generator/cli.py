@@ -82,7 +82,7 @@ from . import (
     addressing, ask, check_qemu, description, given, output, qemu, reach, requests, run, ssh,
 )  # fmt: skip
 from .dhcp import __main__ as responder
-from .errors import FAILED, IN_THE_WAY, USAGE, TapdraftError
+from .errors import FAILED, IN_THE_WAY, USAGE, TapdraftError, plain
 from .finding import Place
 from .qemuboot.convert import importing
 from .usage import Usage
@@ -186,6 +186,9 @@ def _write(arguments: Arguments, described: Any, guests: Any, folder: Path) -> l
         attach=given.word(arguments, "--attach", qemu.ATTACHMENTS),
     )  # fmt: skip
     output.write(files, folder)
+    for guest in guests:
+        if guest.reader.lacks_driver:
+            print(f"warning: guest {guest.name}: {plain(guest.reader.why)}", file=sys.stderr)
     return list(files)
 
 

@@ -16,7 +16,7 @@ from ..helper.errors import HelperError
 from ..helper.request import MODES, Forward
 from . import addressing, firmware, hardware, layout, values
 from .addressing import auto
-from .addressing.reader import NOBODY, Reader
+from .addressing.reader import LOOKED, NOBODY, Reader
 from .allot import Addresses, Allotment
 from .disks import Disk, disk
 from .errors import BadDescription, Problem, TapdraftError
@@ -169,6 +169,7 @@ def parse(
         raise BadDescription(
             file, "", [Problem(line, 1, 1, "this is not UTF-8", "save the file as UTF-8")]
         ) from None
+    LOOKED.clear()
     reading = Reading(file, source, folder)
     top = reading.tables(("network", "guest"))
     network = Network(**reading.table(("network",), top.get("network", {}), NETWORK_KEYS))

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 FAILED, USAGE, REFUSED, IN_THE_WAY = 1, 2, 3, 4
+SHOWN = 200  # characters of a line of a file, and of a word from it
 
 
 def plain(text: str) -> str:
@@ -51,17 +52,23 @@ class BadDescription(TapdraftError):
         return "\n".join(self._one(problem) for problem in self.problems)
 
     def _one(self, problem: Problem) -> str:
-        text = [f"error: {plain(self.file)}:{problem.line}: {plain(problem.what)}"]
+        text = [f"error: {plain(self.file)}:{problem.line}: {plain(_short(problem.what))}"]
         if problem.line <= len(self.lines) and self.lines[problem.line - 1].strip():
             text += _marked(self.lines[problem.line - 1].rstrip("\r"), problem)
         text += [f"hint: {plain(problem.hint)}"] if problem.hint else []
         return "\n".join(text)
 
 
+def _short(text: str) -> str:
+    return text if len(text) <= 2 * SHOWN else f"{text[:SHOWN]} ... {text[-SHOWN:]}"
+
+
 def _marked(line: str, problem: Problem) -> list[str]:
     """The line, and a second one with carets under the offending text."""
-    line = line.replace("\t", " ")
     start = problem.column - 1
+    # A line may be as long as the file: what is around the mistake is shown.
+    first = max(0, start - SHOWN // 2)
+    line, start = line[first : first + SHOWN].replace("\t", " "), start - first
     end = max(start + 1, min(start + problem.width, len(line)))
     before, offending = plain(line[:start]), plain(line[start:end])
     carets = "^" * max(1, len(offending))

@@ -50,7 +50,7 @@ KEYS: Keys = {
     "firmware": values.file,
     "display": values.one_of(*devices.DISPLAYS),
     "gl": values.one_of(*devices.GL),
-    "serial": values.many(devices.serial_line),
+    "serial": values.many(devices.serial_line, "none", "window"),
     "audio": values.one_of(*devices.AUDIO),
     "agent": values.file,
     "qmp": values.file,

@@ -6,6 +6,7 @@ tell strings, keys, tables and arrays apart. The format: https://toml.io/en/v1.0
 
 import re
 import tomllib
+from bisect import bisect_left
 from typing import NamedTuple
 
 Path = tuple[str | int, ...]
@@ -17,6 +18,10 @@ _STRING = re.compile(
 )
 # A date and a time may be separated by a blank.
 _SCALAR = re.compile(r"[^\s,\]}#]+(?: \d\d:[^\s,\]}#]*)?")
+MOST_PARTS = 32  # of a dotted key
+# What a key of more parts has in it; it may be text that only looks like one.
+_PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')[ \t]*"""
+_LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_PART}\.[ \t]*){{{MOST_PARTS}}}")
 
 
 class Place(NamedTuple):
@@ -44,6 +49,13 @@ class Places(NamedTuple):
         return Place(1, 1, 1)
 
 
+def long_key(source: str) -> int | None:
+    """Where the first key with more parts than MOST_PARTS is: tomllib's time grows with the
+    square of their number."""
+    match = _LONG_KEY.search(source)
+    return match.start() if match else None
+
+
 def locate(source: str) -> Places:
     """The places of all keys and values of a document that tomllib accepts."""
     return _Walk(source).document()
@@ -54,6 +66,8 @@ class _Walk:
         self.source = source
         self.at = 0
         self.places = Places({}, {})
+        # Where lines end, looked for once: there may be as many keys as lines.
+        self._ends = [match.start() for match in re.finditer("\n", source)]
         self.repeated: dict[Path, int] = {}  # [[tables]] so far, by name
 
     def document(self) -> Places:
@@ -80,8 +94,9 @@ class _Walk:
         return match.group()
 
     def _place(self, start: int) -> Place:
-        begin = self.source.rfind("\n", 0, start) + 1
-        return Place(self.source.count("\n", 0, start) + 1, start - begin + 1, self.at - start)
+        before = bisect_left(self._ends, start)
+        begin = self._ends[before - 1] + 1 if before else 0
+        return Place(before + 1, start - begin + 1, self.at - start)
 
     def _header(self) -> Path:
         many = self.source.startswith("[[", self.at)

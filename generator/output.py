@@ -87,7 +87,8 @@ def _told(what: Path, hint: str = _ELSEWHERE) -> Iterator[None]:
         text = f"{what} cannot be written: {unsafe}"
         raise TapdraftError(text, unsafe.hint or hint) from None
     except (OSError, ValueError) as error:
-        name = getattr(error, "filename", None) or what
+        named = str(getattr(error, "filename", None) or "")
+        name = named if named.startswith(str(what)) else what
         reason = getattr(error, "strerror", None) or error
         raise TapdraftError(f"{name} cannot be written: {reason}", hint) from None
 

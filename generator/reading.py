@@ -6,13 +6,14 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from .errors import BadDescription, Problem
-from .locate import Path, Places, locate
+from .locate import MOST_PARTS, Path, Places, locate, long_key
 from .values import Reader, Wrong, named, nearest
 
 if TYPE_CHECKING:
     from .description import Guest
 
 Keys = dict[str, Reader]
+MOST_PROBLEMS = 100  # that are told of one description
 
 # What tomllib says at the end of its messages.
 _WHERE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)")
@@ -29,6 +30,12 @@ class Reading:
         self.document, self.places = self._parsed()
 
     def _parsed(self) -> tuple[dict[str, Any], Places]:
+        long = long_key(self.source)
+        if long is not None:
+            before = self.source[:long]
+            line, column = before.count("\n") + 1, long - before.rfind("\n")
+            problem = Problem(line, column, 1, f"a dotted name has more than {MOST_PARTS} parts")
+            raise BadDescription(self.file, self.source, [problem])
         try:
             return tomllib.loads(self.source), locate(self.source)
         except RecursionError:
@@ -47,6 +54,8 @@ class Reading:
     def wrong(self, path: Path, what: str, hint: str = "", *, at_key: bool = False) -> None:
         place = self.places.key(path) if at_key else self.places.value(path)
         self.problems.append(Problem(*place, what, hint))
+        if len(self.problems) >= MOST_PROBLEMS:
+            self.finish()
 
     def check(self, path: Path, reader: Reader, value: Any, *, at_key: bool = False) -> bool:
         """Does `reader` take this value? If not, that is noted."""
@@ -94,9 +103,12 @@ class Reading:
             first = macs.setdefault(guest.mac, guest.name)
             if first != guest.name:
                 self.wrong((*path, "mac"), f"guest {first} has this MAC address too")
+            mine: set[tuple[str, int]] = set()
             for index, forward in enumerate(guest.forwards):
                 first = ports.setdefault(forward[:2], guest.name)
-                if first != guest.name or forward[:2] in [f[:2] for f in guest.forwards[:index]]:
+                is_twice = forward[:2] in mine
+                mine.add(forward[:2])
+                if first != guest.name or is_twice:
                     what = f"{forward.protocol} port {forward.port} is forwarded to {first} already"
                     self.wrong((*path, "forward", index), what, "use another port")
 

@@ -20,6 +20,8 @@ _SSH_KEY = re.compile(
     r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]{32,}={0,2}( [!-~ ]{0,200})?"
 )
 _SIZE = re.compile(r"([1-9][0-9]{0,8})([MG])")
+MOST_ITEMS = 1000  # of a list
+_LONGEST = 64  # characters of a word that is compared with those that are known
 _TYPES = {
     str: "a string", bool: "true or false", int: "a number", float: "a number with a fraction",
     list: "a list", dict: "a table",
@@ -88,17 +90,23 @@ def one_of(*words: str) -> Reader:
     return read
 
 
-def many(reader: Reader) -> Reader:
-    """A list of what `reader` reads, no value twice unless it is free text."""
+def many(reader: Reader, *repeated: Any) -> Reader:
+    """A list of what `reader` reads, no value twice unless it is free text or one of `repeated`."""
 
     def read(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
             raise Wrong(f"this is {named(value)}, not a list", "put it in [ ]")
+        if len(value) > MOST_ITEMS:
+            raise Wrong(f"this list has {len(value)} items (at most {MOST_ITEMS})")
         found: list[Any] = []
+        seen: set[str] = set()
         for index, item in enumerate(value):
             found.append(inside(index, reader, item))
-            if reader is not text and found[-1] in found[:-1]:
+            # Not the value itself: a table cannot be in a set.
+            same = repr(found[-1])
+            if same in seen and reader is not text and found[-1] not in repeated:
                 raise Wrong("this is said twice", path=(index,))
+            seen.add(same)
         return tuple(found)
 
     return read
@@ -206,7 +214,7 @@ def named(value: Any) -> str:
 
 def nearest(word: str, words: tuple[str, ...]) -> str:
     """A hint: the nearest of `words`, or all of them."""
-    close = get_close_matches(word, words, 1)
+    close = get_close_matches(word, words, 1) if len(word) <= _LONGEST else []
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(words)}"
 
 

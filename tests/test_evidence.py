@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tapdraft.generator import ask, check_address, cli
 from tapdraft.generator import given as given_on_the_command_line
-from tapdraft.generator.addressing import archive, evidence, reader
+from tapdraft.generator.addressing import archive, evidence, image as images, reader, unpacking
+from tapdraft.generator.addressing import zstd as unpack_zstd
 from tapdraft.generator.addressing.reader import Reader, Start
 from tapdraft.generator.description import Guest, load, parse
 from tapdraft.generator.finding import Place
@@ -48,6 +49,7 @@ def cpio(files: Mapping[str, bytes | str]) -> bytes:
 
 def told(folder: Path, initrd: bytes, kernel: bytes = b"", **start: str) -> Reader:
     """Who reads ip= of these files."""
+    reader.LOOKED.clear()
     (folder / "i").write_bytes(initrd)
     (folder / "k").write_bytes(kernel)
     return evidence.reader(Start("k", "i", **start), folder)  # type: ignore[arg-type]  # all strings
@@ -125,6 +127,11 @@ def test_what_matters_of_a_description(keys: dict[str, str], expected: Start) ->
     assert reader.start({"kernel": "k", **keys}) == expected
 
 
+def zstd(data: bytes, *options: str) -> bytes:
+    argv = ["zstd", "-qc", *options]
+    return subprocess.run(argv, input=data, capture_output=True, check=True).stdout
+
+
 PACKED: dict[str, Callable[[bytes], bytes]] = {
     "not": bytes,
     "gzip": gzip.compress,
@@ -134,6 +141,10 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     "two after each other": lambda data: gzip.compress(cpio({"a": b"x"})) + gzip.compress(data),
     "microcode first": lambda data: cpio({"kernel/x": b"\0"}) + bytes(512) + lzma.compress(data),
     "behind a packed one": lambda data: lzma.compress(cpio({"a": b"x"})) + bytes(508) + data,
+    "zstd": zstd,
+    "zstd without sums": lambda data: zstd(data, "--no-check", "--no-content-size", "-1"),
+    "zstd after microcode": lambda data: cpio({"kernel/x": b"\0"}) + bytes(512) + zstd(data),
+    "zstd before another": lambda data: zstd(cpio({"a": b"x"})) + bytes(508) + zstd(data),
     "a file larger than a block": lambda data: gzip.compress(member("x", b"y" * 700_001) + data),
 }
 
@@ -148,8 +159,90 @@ def test_an_initramfs_is_read_however_it_is_packed(how: str, tmp_path: Path) -> 
     assert told(tmp_path, pack(deaf)[:-600]).reads is None
 
 
+ENGINES = {
+    "the package": lambda: unpack_zstd._Framed(
+        unpack_zstd._Package(pytest.importorskip("zstandard"))),
+    "the program": lambda: unpack_zstd._Framed(unpack_zstd._Program("/usr/bin/zstd")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("step", [1, 7, 4096])
+def test_zstd_is_unpacked_by_whatever_there_is_to_its_end_and_no_further(
+    engine: str, step: int
+) -> None:
+    data = os.urandom(5000) + bytes(300_000)
+    packed, found = zstd(data) + b"rest", bytearray()
+    decoder = ENGINES[engine]()
+    while not decoder.eof:
+        piece, packed = (packed[:step], packed[step:]) if decoder.needs_input else (b"", packed)
+        found += decoder.decompress(piece, 1000)
+    assert bytes(found) == data
+    assert decoder.unused_data + packed == b"rest"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_bomb_of_zstd_gives_no_more_than_is_asked_for(engine: str) -> None:
+    decoder = ENGINES[engine]()
+    packed = zstd(bytes(64 << 20))
+    assert len(packed) < 10_000
+    assert len(decoder.decompress(packed, 1000)) <= 1000
+
+
+def test_without_anything_for_zstd_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpack_zstd, "maker", lambda: None)
+    packed = zstd(cpio({"init": OURS}))
+    found = told(tmp_path, packed, zstd(inside(DEAF_CONFIG)))
+    assert found.reads is None
+    assert "its initramfs is compressed with zstd, which is not installed" in found.why
+    assert "the kernel is compressed with zstd" in found.why
+
+
+@pytest.mark.parametrize("kind", ["gzip", "bzip2", "xz", "zstd"])
+def test_a_small_kernel_is_not_unpacked_for_long(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "MOST", 1 << 20)
+    monkeypatch.setattr(images, "LARGEST", 1 << 19)
+    done: list[int] = []
+    spend = unpacking.Work.spend
+    monkeypatch.setattr(
+        unpacking.Work, "spend", lambda self, size: (done.append(size), spend(self, size))[1]
+    )
+    bomb = bytes(4096) + PACKED[kind](bytes(8 << 20)) * 16
+    assert len(bomb) < 200_000
+    assert "the kernel is larger than 1 MiB" in told(tmp_path, b"", bomb).why
+    assert sum(done) < 3 << 20
+    assert all(found.__traceback__ is None for found in reader.LOOKED.values()
+               if isinstance(found, Exception))  # it would keep what was unpacked  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["empty streams", "empty archives"])
+def test_an_initramfs_of_very_many_parts_is_refused(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[bytes] = []
+    decoder = archive.decoder
+    monkeypatch.setattr(archive, "decoder", lambda start: (tried.append(start), decoder(start))[1])
+    part = gzip.compress(b"") if what == "empty streams" else member("TRAILER!!!")
+    assert "has more than 100 archives" in told(tmp_path, part * 20_000).why
+    assert len(tried) <= 101
+
+
+def test_no_more_files_are_looked_at_than_a_bound(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"i{number}").write_bytes(cpio({"init": OURS}))
+    text = "".join(f'[guest.g{n}]\nkernel = "k"\ninitrd = "i{n}"\n' for n in range(40))
+    for _ in range(2):  # for each description anew
+        guests = parse(text.encode(), folder=tmp_path).guests
+        reads = [guest.reader.reads for guest in guests]
+        assert reads == [True] * evidence.MOST_FILES + [None] * (40 - evidence.MOST_FILES)
+
+
 UNKNOWN = {
-    "zstd": (b"\x28\xb5\x2f\xfd", "zstd"), "lz4": (b"\x02\x21\x4c\x18", "lz4"),
+    "zstd": (b"\x28\xb5\x2f\xfd", "middle"), "lz4": (b"\x02\x21\x4c\x18", "lz4"),
     "lzo": (b"\x89LZO\0", "lzo"), "another archive": (b"070707", "no archive"),
     "no gzip": (b"\x1f\x8b\x08\xff" + b"?" * 99, "damaged"), "a header of none": (
         b"070701" + b"-0000001" * 13, "no archive"),
@@ -256,6 +349,49 @@ def test_an_initramfs_without_init_is_none(tmp_path: Path) -> None:
     assert told(tmp_path, cpio({"init": DEAF}), KERNELS["its own initramfs"][0]).reads is False
 
 
+BUILT_IN = b"kernel/drivers/block/loop.ko\nkernel/drivers/net/virtio_net.ko\n"
+# An initramfs that reads ip=; more of it, the kernel, and whether there is a card by then.
+CARDS: dict[str, tuple[Files, bytes, bool]] = {
+    "the initramfs brings it": ({"lib/modules/6/virtio_net.ko.zst": b"\0"}, b"", True),
+    "a list says that the kernel has it": (
+        {"usr/lib/modules/6/modules.builtin": BUILT_IN, "lib/ext4.ko": b"\0"}, b"", True),
+    "a list says that it has others": (
+        {"usr/lib/modules/6/modules.builtin": BUILT_IN[:29]}, b"", False),
+    "the kernel's configuration has it": ({"lib/ext4.ko": b"\0"}, inside(CONFIG), True),
+    "the kernel's configuration has it not": ({}, inside(DEAF_CONFIG), False),
+    "the kernel's words have it": ({}, image(b"virtio_net.csum"), True),
+    "the kernel's words have it not": ({}, image(b"virtio_blk.x"), False),
+    "nothing tells, and there are others": ({"lib/ext4.ko.xz": b"\0"}, b"", False),
+    "nothing tells, and there are none": ({}, b"", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CARDS)
+def test_who_reads_it_needs_the_cards_driver(what: str, tmp_path: Path) -> None:
+    more, kernel, has_card = CARDS[what]
+    for files in ({"init": OURS, **more}, {**more, "init": OURS}):
+        found = told(tmp_path, cpio(files), kernel)
+        assert found.reads is has_card, found.why
+        assert found.lacks_driver is not has_card
+        assert told(tmp_path, cpio(files), kernel, is_virtio="").reads is True
+
+
+def test_without_the_cards_driver_the_guest_asks_by_dhcp_and_the_user_is_warned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The initramfs would wait three minutes for a card that does not come."""
+    told(tmp_path, cpio({"init": OURS, "lib/ext4.ko": b"\0"}))
+    monkeypatch.chdir(tmp_path)
+    for method, more in (("dhcp", ""), ("kernel", 'addressing = "kernel"\n')):
+        text = f'[guest.web]\nkernel = "k"\ninitrd = "i"\n{more}'
+        (tmp_path / "vm.toml").write_text(text)
+        assert load("vm.toml").guests[0].addressing == method
+        assert cli.main(["render", "vm.toml"]) == 0
+        warned = capsys.readouterr().err
+        assert warned.startswith("warning: guest web: its initramfs would read ip=, but has no ")
+        assert warned.count("\n") == 1
+
+
 def test_a_kernel_whose_card_comes_with_the_initramfs_cannot_read_it(tmp_path: Path) -> None:
     """Nothing can tell it by then: the driver comes when the initramfs is started."""
     assert told(tmp_path, cpio({"init": DEAF}), inside(CONFIG)).reads is True
@@ -294,9 +430,13 @@ def test_a_file_that_many_guests_have_is_read_once(
 
     monkeypatch.setattr(archive, "members", counted)
     for content in (cpio({"init": OURS}), cpio({"init": OURS, "a": b"b"})):
+        read.clear()
         assert told(tmp_path, content).reads is True
         assert evidence.reader(Start("k", "i"), tmp_path).reads is True
-    assert len(read) == 2
+        (tmp_path / "other").unlink(missing_ok=True)
+        (tmp_path / "other").symlink_to("i")
+        assert evidence.reader(Start("k", "other"), tmp_path).reads is True
+        assert len(read) == 1
 
 
 def test_only_what_needs_the_method_looks_at_the_files(
@@ -307,11 +447,10 @@ def test_only_what_needs_the_method_looks_at_the_files(
     file = tmp_path / "d.toml"
     file.write_text('[guest.web]\nkernel = "k"\ninitrd = "i"\n')
     monkeypatch.setattr(ask, "ask", lambda lines: len(list(lines)))
-    evidence._once.cache_clear()
     for argv in (["up", str(file)], ["down", str(file)]):
         assert cli.main(argv) == 1
     assert given_on_the_command_line.tapped(str(file), "web").address == "192.168.7.2"
-    assert evidence._once.cache_info().misses == 0
+    assert not reader.LOOKED
     assert load(str(file)).guests[0].reader.reads is True
 
 
@@ -346,14 +485,14 @@ def test_a_guest_as_distributions_pack_it_asks_by_dhcp(tmp_path: Path) -> None:
     """Its initramfs cannot be looked at, but its kernel reads nothing: that would be unusual."""
     keys = 'kernel = "vmlinuz-6"\ninitrd = "i"\n'
     early = cpio({"kernel/x86/microcode": b"x"})
-    (tmp_path / "i").write_bytes(early + b"\x28\xb5\x2f\xfd" + b"x" * 99)
+    (tmp_path / "i").write_bytes(early + b"\x02\x21\x4c\x18" + b"x" * 99)
     (tmp_path / "vmlinuz-6").write_bytes(b"MZ")
     for ip_pnp, method in (("# CONFIG_IP_PNP is not set", "dhcp"), ("CONFIG_IP_PNP=y", "kernel")):
         (tmp_path / "config-6").write_text(f"{ip_pnp}\nCONFIG_VIRTIO_NET=y\n")
         described = parse(f"[guest.web]\n{keys}".encode(), folder=tmp_path).guests[0]
         assert described.addressing == method
         if method == "dhcp":
-            assert "compressed with zstd" in described.addressing_why
+            assert "compressed with lz4" in described.addressing_why
     (tmp_path / "config-6").unlink()  # nor can the kernel be told to read nothing
     described = parse(f"[guest.web]\n{keys}".encode(), folder=tmp_path).guests[0]
     assert described.addressing == "kernel"
@@ -461,7 +600,7 @@ def test_debians_own_initramfs_reads_it_for_an_nfs_root_alone(
     tmp_path: Path, requires: Callable[..., None]
 ) -> None:
     requires("mkinitramfs")
-    (tmp_path / "k").write_bytes(inside(DEAF_CONFIG))
+    (tmp_path / "k").write_bytes(inside(DEAF_CONFIG + b"CONFIG_VIRTIO_NET=y\n"))
     found = made(tmp_path, "env", "COMPRESS=gzip", "sh", "-c", 'mkinitramfs -o "$0" 0-none')
     assert found.reads is False
     assert "initramfs-tools made its initramfs, without a network" in found.why
@@ -476,7 +615,7 @@ def test_dracuts_initramfs_reads_it_with_a_module_for_the_network(
     modules: str, tmp_path: Path, requires: Callable[..., None]
 ) -> None:
     requires("dracut", "dhclient", "arping", "dbus-daemon")
-    (tmp_path / "k").write_bytes(inside(DEAF_CONFIG))
+    (tmp_path / "k").write_bytes(inside(DEAF_CONFIG + b"CONFIG_VIRTIO_NET=y\n"))
     argv = ["dracut", "--no-kernel", "--gzip", "--kver=0-none", "--omit", "ifcfg", "-m", modules]
     found = made(tmp_path, *argv)
     assert found.reads is DRACUTS[modules], found.why

@@ -115,9 +115,7 @@ def test_the_list_of_sums_keeps_the_guests_that_are_not_rendered(
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
-def test_what_is_written_is_closed_to_others_whatever_the_umask(
-    umask: int, tmp_path: Path
-) -> None:
+def test_what_is_written_is_closed_to_others_whatever_the_umask(umask: int, tmp_path: Path) -> None:
     text = '[guest.web]\nkernel = "k"\naddressing = "cloud-init"\n'
     before = os.umask(umask)
     try:

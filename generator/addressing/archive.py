@@ -8,11 +8,12 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from .unpacking import DAMAGED, Decoder, Unreadable, decoder
+from .unpacking import DAMAGED, Decoder, Unreadable, Work, decoder
 
 BLOCK = 1 << 18
-MOST = 256 << 20  # bytes, unpacked
+MOST = 512 << 20  # bytes, read and unpacked
 MOST_MEMBERS = 100_000
+MOST_ARCHIVES = 100  # each may be compressed by itself
 LARGEST = 1 << 18  # of a file whose content is wanted: a script, not a program
 _LONGEST = 4096  # of a name, with its end
 _MAGICS = (b"070701", b"070702")
@@ -29,8 +30,11 @@ class Member(NamedTuple):
 def members(stream: BinaryIO) -> Iterator[Member]:
     """All files, in their order. Unreadable where they cannot be read to the end."""
     source = _Source(stream)
-    count = 0
+    count = archives = 0
     while source.next_archive():
+        archives += 1
+        if archives > MOST_ARCHIVES:
+            raise Unreadable(f"has more than {MOST_ARCHIVES} archives")
         while source.peek(6) in _MAGICS:
             member = _member(source)
             if member.name == "TRAILER!!!":
@@ -69,7 +73,8 @@ class _Source:
         self._decoder: Decoder | None = None
         self._raw = b""  # read, but not yet unpacked
         self._out = bytearray()
-        self._total = 0
+        self._work = Work(MOST)
+        self._packed = 0  # streams that were unpacked
 
     def peek(self, size: int) -> bytes:
         self._fill(size)
@@ -114,6 +119,9 @@ class _Source:
 
     def _unpack(self) -> bool:
         """From here on it is compressed, if it is."""
+        self._packed += 1
+        if self._packed > MOST_ARCHIVES:  # there may be nothing in them
+            raise Unreadable(f"has more than {MOST_ARCHIVES} archives")
         self._decoder = decoder(self.peek(6))
         if self._decoder is None:
             return False
@@ -125,9 +133,7 @@ class _Source:
             piece = self._read() if self._decoder is None else self._unpacked(self._decoder)
             if not piece:
                 return
-            self._total += len(piece)
-            if self._total > MOST:
-                raise Unreadable(f"is larger than {MOST >> 20} MiB")
+            self._work.spend(len(piece))
             self._out += piece
 
     def _read(self) -> bytes:
@@ -137,6 +143,7 @@ class _Source:
     def _unpacked(self, unpack: Decoder) -> bytes:
         while not unpack.eof:
             block = self._read() if unpack.needs_input else b""
+            self._work.spend(len(block))
             try:
                 piece = unpack.decompress(block, BLOCK)
             except DAMAGED:

@@ -50,7 +50,7 @@ def _choose(keys: Mapping[str, Any], folder: Path | None) -> Choice:
         return Choice("dhcp", "the kernel is inside the image, where no command line reaches it")
     reader = _reader(keys, folder)
     if reader.reads is False or reader.is_unlikely:
-        return Choice("dhcp", reader.why)
+        return Choice("dhcp", reader.why, reader if reader.lacks_driver else NOBODY)
     return Choice("kernel", f"the kernel is outside the image; {reader.why}", reader)
 
 

@@ -4,7 +4,7 @@ The kernel reads it if it has IP_PNP and the driver of the card, says its config
 beside it that distributions put there, or the one inside; else its words show it. It does not if
 its initramfs brings that driver as a module: when ip= is read, there is no card yet.
 
-An initramfs reads it if in it are
+An initramfs reads it if it has the driver of the card, or the kernel has, and in it are
 
 - the hook of dracut that parses ip=, for its own network scripts or for NetworkManager,
 - systemd-network-generator, enabled, and systemd-networkd,
@@ -15,36 +15,37 @@ An initramfs reads it if in it are
 
 It does not if it was read to its end and is one of these three makers' without such a thing, has
 no init, or has a script as init and no script that names ip=. Else it cannot be told: the file is
-not there, is compressed with what Python's library does not have, or its init is a program.
+not there, is compressed with what nothing here unpacks, or its init is a program.
 """
 
 import os
 import re
 import stat
 from collections.abc import Callable
-from functools import lru_cache
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import archive, image
 from .initramfs import NO_INIT, Seen
-from .reader import Reader, Start
+from .reader import LOOKED, Reader, Start
 from .unpacking import DAMAGED, Packed, Unreadable
 
 GONE = "not there to be looked at"
 _CONFIG = 4 << 20  # bytes
 _NONE = Reader(False, "there is no initramfs")
-Identity = tuple[int, ...]
+MOST_FILES = 32  # that are looked at for one description
 
 
 def reader(start: Start, folder: Path | None) -> Reader:
     """Who reads ip= of what starts so, its files named relative to `folder`; without one they are
     not looked at."""
-    initramfs, driver = _NONE, False
+    initramfs, drivers = _NONE, _Drivers()
     if start.initrd:
-        initramfs, driver = _initramfs(start, folder)
+        initramfs, drivers = _initramfs(start, folder)
         if initramfs.reads:
-            return initramfs
+            return _if_there_is_a_card(initramfs, drivers, start, folder)
+    driver = drivers.own and start.is_virtio
     is_alone = initramfs in (_NONE, NO_INIT)
     kernel = _kernel(start, folder, driver=driver, is_alone=is_alone)
     if kernel.reads:
@@ -60,14 +61,56 @@ def reader(start: Start, folder: Path | None) -> Reader:
     return Reader(None, why, is_unlikely=is_unlikely)
 
 
-def _initramfs(start: Start, folder: Path | None) -> tuple[Reader, bool]:
-    """And does it bring the card's driver?"""
+class _Drivers(NamedTuple):
+    """What an initramfs tells of the driver of a virtio card."""
+
+    own: bool = False  # it brings it
+    others: bool = False  # it brings others
+    built_in: bool | None = None  # the kernel has it, says a list in the initramfs
+
+
+def _initramfs(start: Start, folder: Path | None) -> tuple[Reader, _Drivers]:
     try:
-        found, driver = _look(_seen, folder, start.initrd, start.init, start.boot)
+        found, drivers = _look(_seen, folder, start.initrd, start.init, start.boot)
     except Unreadable as problem:
         is_packed = isinstance(problem, Packed)
-        return Reader(None, f"its initramfs {problem}", is_packed=is_packed), False
-    return found, driver and start.is_virtio
+        return Reader(None, f"its initramfs {problem}", is_packed=is_packed), _Drivers()
+    return found, drivers
+
+
+def _if_there_is_a_card(
+    initramfs: Reader, drivers: _Drivers, start: Start, folder: Path | None
+) -> Reader:
+    """Who reads ip= before there is a card waits for it in vain, mostly for minutes."""
+    if not start.is_virtio or drivers.own or drivers.built_in:
+        return initramfs
+    built_in: bool | None = drivers.built_in
+    if built_in is None:
+        built_in = _built_in(start, folder)
+    # An initramfs without any driver belongs to a kernel that has all it needs, unless the
+    # kernel itself tells otherwise.
+    if built_in or (built_in is None and not drivers.others):
+        return initramfs
+    why = "its initramfs would read ip=, but has no virtio_net, the card's driver"
+    why += ", nor has the kernel" if built_in is False else "; the kernel could not be looked at"
+    return Reader(False, why, lacks_driver=True)
+
+
+def _built_in(start: Start, folder: Path | None) -> bool | None:
+    """Has the kernel the driver of a virtio card? None if it cannot be told."""
+    beside = _beside(start.kernel)
+    config = ""
+    if beside:
+        with suppress(Unreadable):
+            config = _look(_text, folder, beside)
+    has_driver: bool | None = None
+    if not config:
+        with suppress(Unreadable):
+            build = _look(_build, folder, start.kernel)
+            config, has_driver = build.config, build.has_driver
+    if config:
+        return "CONFIG_VIRTIO_NET=y" in config.splitlines()
+    return has_driver
 
 
 def _kernel(start: Start, folder: Path | None, *, driver: bool, is_alone: bool) -> Reader:
@@ -131,31 +174,46 @@ def _look(how: Callable[..., Any], folder: Path | None, name: str, *more: str) -
     if not stat.S_ISREG(state.st_mode):  # a device may do something when it is opened
         raise Unreadable("is no regular file")
     identity = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
-    found = _once(how, path, identity, *more)
+    key = (how, identity, more)  # whatever its name is
+    if key not in LOOKED:
+        if len(LOOKED) >= MOST_FILES:
+            raise Unreadable(f"is not looked at, as {MOST_FILES} other files were")
+        LOOKED[key] = _looked(how, path, *more)
+    found = LOOKED[key]
     if isinstance(found, Unreadable):
-        raise found
+        raise type(found)(*found.args)
     return found
 
 
-@lru_cache(maxsize=64)
-def _once(how: Callable[..., Any], path: Path, _: Identity, *more: str) -> Any:
+def _looked(how: Callable[..., Any], path: Path, *more: str) -> Any:
     try:
         return how(path, *more)
     except Unreadable as problem:
-        return problem
+        # Its traceback would keep what was unpacked.
+        return type(problem)(*problem.args)
     except DAMAGED:  # also what the user may not read
         return Unreadable(f"is {GONE}")
 
 
-def _seen(path: Path, init: str, boot: str) -> tuple[Reader, bool]:
-    """What the initramfs tells: no further than to the first file that shows a reader."""
+def _seen(path: Path, init: str, boot: str) -> tuple[Reader, _Drivers]:
+    """What the initramfs tells: no further than to a file that shows a reader, and the driver."""
     seen = Seen(init, boot)
+    found: Reader | None = None
     with path.open("rb") as stream:
-        for member in archive.members(stream):
-            found = seen.add(member)
-            if found is not None:
-                return found, False
-    return seen.verdict(), seen.driver
+        try:
+            for member in archive.members(stream):
+                if found is None:
+                    found = seen.add(member)
+                else:
+                    seen.note_drivers(member)
+                if found is not None and seen.driver:
+                    break
+        except Unreadable:
+            if found is None:
+                raise
+            return found, _Drivers()  # the driver may be in the rest
+    drivers = _Drivers(seen.driver, seen.modules, seen.is_built_in)
+    return found or seen.verdict(), drivers
 
 
 def _build(path: Path) -> image.Build:

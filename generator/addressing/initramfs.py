@@ -11,6 +11,8 @@ _DRACUT = re.compile(r"(.*/)?lib/dracut/hooks/cmdline/\d+-(parse-ip-opts|nm-conf
 _DRACUTS = re.compile(r"(usr/)?lib/dracut[-/].*")
 _TOOLS = re.compile(r"scripts/(\w+)-(top|premount|block|bottom)/.+")
 _DRIVER = re.compile(r"(.*/)?virtio[-_]net\.ko(\.\w+)?")
+_MODULE = re.compile(r"\.ko(\.\w+)?$")
+_BUILT_IN = re.compile(rb"/virtio_net\.ko\s")
 # An init that belongs to one of these is not judged by its words alone.
 _MADE = re.compile(rb"/scripts/functions|init_functions|dracut")
 
@@ -24,10 +26,12 @@ class Seen:
         self._init, self._boot = init, boot
         self._names: set[str] = set()
         self._is_script: bool | None = None  # its init
+        self.is_built_in: bool | None = None  # the driver of a virtio card, if it tells
         self._naming = self._reading = self._calling = False  # some script ip=, or a program for it
 
     def add(self, member: Member) -> Reader | None:
         """One more file; the answer, if that is enough."""
+        self.note_drivers(member)
         if _DRACUT.fullmatch(member.name):
             return Reader(True, "dracut's network in its initramfs reads ip=", True, True)
         self._note(member.name)
@@ -47,6 +51,21 @@ class Seen:
         """Does it bring the driver of a virtio card?"""
         return "driver" in self._names
 
+    @property
+    def modules(self) -> bool:
+        """Does it bring any driver?"""
+        return "module" in self._names
+
+    def note_drivers(self, member: Member) -> None:
+        """One more file, of which only what drivers there are matters."""
+        name = member.name
+        if _DRIVER.fullmatch(name):
+            self._names.add("driver")
+        elif _MODULE.search(name):
+            self._names.add("module")
+        elif name.endswith("/modules.builtin") and member.content:
+            self.is_built_in = _BUILT_IN.search(member.content) is not None
+
     def _note(self, name: str) -> None:
         if name in ("init_functions", "hooks/net", "scripts/functions"):
             self._names.add(name)
@@ -56,8 +75,6 @@ class Seen:
             self._names.add("generator")
         elif _DRACUTS.fullmatch(name):
             self._names.add("dracut")
-        elif _DRIVER.fullmatch(name):
-            self._names.add("driver")
 
     def _script(self, name: str, text: bytes) -> Reader | None:
         if name == "init" != self._init:

@@ -25,9 +25,12 @@ class Reader(NamedTuple):
     is_dracut: bool = False  # which does nothing without rd.neednet
     is_packed: bool = False  # so that it could not be looked at, as distributions' are
     is_unlikely: bool = False  # it could not be told, but it would be unusual
+    lacks_driver: bool = False  # it reads ip=, and there is no card yet
 
 
 NOBODY = Reader(None, "nobody has looked")
+# What was seen of each file of one description: evidence.py.
+LOOKED: dict[tuple[Any, ...], Any] = {}
 
 
 def start(keys: Mapping[str, Any]) -> Start:
