@@ -21,6 +21,9 @@ MANDIR = $(PREFIX)/share/man
 DOCDIR = $(PREFIX)/share/doc/tapdraft
 SYSUSERSDIR = $(PREFIX)/lib/sysusers.d
 UNITDIR = $(PREFIX)/lib/systemd/system
+# Files by which network managers leave guests' taps alone. NetworkManager reads nothing below /usr/local.
+NETWORKDDIR = $(PREFIX)/lib/systemd/network
+NMDIR = $(if $(filter %/usr,$(PREFIX)),$(PREFIX)/lib,$(SYSCONFDIR))/NetworkManager/conf.d
 BASHCOMPDIR = $(PREFIX)/share/bash-completion/completions
 ZSHCOMPDIR = $(PREFIX)/share/zsh/site-functions
 FISHCOMPDIR = $(PREFIX)/share/fish/vendor_completions.d
@@ -144,6 +147,8 @@ install-helper: all
 	$(call copy_tree,$(HELPERDIR))
 	$(call copy_manuals,$(HELPER_MANUALS))
 	$(INSTALL) -D -m 644 packaging/systemd/tapdraft.sysusers $(DESTDIR)$(SYSUSERSDIR)/tapdraft.conf
+	$(INSTALL) -D -m 644 packaging/networks/05-tapdraft.network $(DESTDIR)$(NETWORKDDIR)/05-tapdraft.network
+	$(INSTALL) -D -m 644 packaging/networks/networkmanager.conf $(DESTDIR)$(NMDIR)/05-tapdraft.conf
 	[ -e $(DESTDIR)$(POLICY) ] || $(INSTALL) -D -m 644 packaging/policy.conf $(DESTDIR)$(POLICY)
 	$(INSTALL) -D -m 750 $(BUILD)/tapdraft-helper $(DESTDIR)$(LAUNCHER)
 	@DESTDIR='$(DESTDIR)' sh packaging/capability $(LAUNCHER) $(GROUP)
@@ -168,6 +173,7 @@ uninstall:
 	rm -rf $(DESTDIR)$(HELPERDIR) $(DESTDIR)$(CLIDIR)
 	rm -f $(DESTDIR)$(LAUNCHER) $(DESTDIR)$(BINDIR)/tapdraft $(COMPLETIONS) $(DESTDIR)$(SYSUSERSDIR)/tapdraft.conf
 	rm -f $(foreach page,$(notdir $(MANUALS)),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(page))
+	rm -f $(DESTDIR)$(NETWORKDDIR)/05-tapdraft.network $(DESTDIR)$(NMDIR)/05-tapdraft.conf
 	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,$(notdir $(TEXTS)))
 	@if cmp -s packaging/policy.conf $(DESTDIR)$(POLICY); then rm $(DESTDIR)$(POLICY); \
 	elif [ -e $(DESTDIR)$(POLICY) ]; then echo "note: $(DESTDIR)$(POLICY) was changed and is kept"; fi

@@ -27,12 +27,14 @@ CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
     check_address.listener,
     check_host.uplinks,
     check_firewall.forward_chains,
+    check_firewall.ports,
     check_firewall.unreadable,
 )
 # What a description whose guests have no tap does not need.
 OF_TAPS = (
     check_helper.installed, check_helper.capability, check_helper.starts, check_helper.policy,
-    check_host.tun, check_host.uplinks, check_firewall.forward_chains, check_firewall.unreadable,
+    check_host.tun, check_host.uplinks, check_firewall.forward_chains, check_firewall.ports,
+    check_firewall.unreadable,
 )  # fmt: skip
 
 

@@ -1,160 +1,150 @@
-"""Checks of other firewalls: which chain would drop a guest's packets, and what lets them pass.
+"""Checks of other firewalls: which rule would drop a guest's packets, and what lets them pass.
 
-An accept in our table does not undo a drop in somebody else's, and we never change theirs. Every
-base chain at the forward hook is asked; one that drops by policy or by its last rule, and has no
-rule for our taps, is in the way.
+An accept in our table does not undo a drop in somebody else's, and we never change theirs. Each
+packet that a guest needs (flows.py) is followed through all chains of its hooks (packets.py).
 """
 
-import json
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
-from ..helper.plan import GROUP, GROUPS, TABLE
-from . import requests, shell
+from ..helper.plan import TABLE
+from . import firewall_fix, requests, ruleset
+from .description import Guest, parse
 from .finding import Finding, Place, error, warning
+from .flows import Flow, Step, at, flows
+from .listing import snapshot
+from .packets import Chain, End, Field, Packet
 
-_MASK = f"{GROUP:#x}/{2**32 - GROUPS:#x}"
-# For iptables, which writes its own tables, also where nft shows them.
-_IPTABLES = (
-    f"iptables -I {{chain}} -m devgroup --src-group {_MASK} -j ACCEPT; "
-    f"iptables -I {{chain}} -m devgroup --dst-group {_MASK} -j ACCEPT"
-)
 _SIGNS = {
     "Docker": ("/run/docker.sock", "/sys/class/net/docker0"),
     "firewalld": ("/run/firewalld", "/run/firewalld.pid"),
+    "nftables": ("/etc/systemd/system/sysinit.target.wants/nftables.service",),
+    "iptables": ("/etc/iptables/rules.v4", "/etc/sysconfig/iptables"),
 }
-_UFW = "/etc/ufw/ufw.conf"
+# Without a description: what any guest would need.
+_ANY = b'[guest.any]\nkernel = "any"\naddressing = "dhcp"\n'
+
+
+class _Drop(NamedTuple):
+    """A chain in the way, and what lets guests through."""
+
+    label: str
+    fix: str
 
 
 def forward_chains(place: Place) -> Iterator[Finding]:
-    """What nftables has, which takes CAP_NET_ADMIN to read, iptables-nft included."""
-    ruleset = _ruleset()
-    for chain in ruleset or []:
-        if "chain" in chain and _drops(chain["chain"], ruleset or []):
-            found = chain["chain"]
-            where = f"{found['family']} {found['table']} {found['name']}"
-            yield error(
-                "firewall", f"the chain {where} drops what guests send",
-                f"{_fix(found, ruleset or [], place)}   (as root)",
+    """What root can see: every chain that a guest's packets pass, iptables' included."""
+    view = ruleset.read()
+    if view.filter is None:
+        return
+    for what in view.unseen:
+        yield warning("firewall", what, "tapdraft check   (as root)")
+    surely: dict[_Drop, list[tuple[Flow, End]]] = {}
+    perhaps: dict[_Drop, list[tuple[Flow, End]]] = {}
+    for flow in _flows(place):
+        for step in flow.steps:
+            for chain in view.filter.base:
+                if not _passes(chain, step):
+                    continue
+                packet = _marked(at(chain, step, flow), view.marks)
+                for end in view.filter.ends(chain, packet):
+                    if end.verdict.kind == "drop":
+                        drop = _Drop(chain.label, firewall_fix.of(chain, end, flow, view.filter))
+                        (surely if end.typical else perhaps).setdefault(drop, []).append((flow, end))
+    for drop, found in surely.items():
+        give = error if any(flow.level == "error" for flow, _ in found) else warning
+        yield give("firewall", _told(drop, found, "drops"), f"{drop.fix}   (as root)")
+    for drop, found in perhaps.items():
+        if drop not in surely:
+            yield warning(
+                "firewall", _told(drop, found, "drops some of"),
+                f"if that is not meant: {drop.fix}   (as root)",
             )  # fmt: skip
-    legacy = _legacy()
-    if legacy:
-        yield error(
-            "firewall", "iptables-legacy drops what guests send",
-            _IPTABLES.format(chain="FORWARD").replace("iptables", "iptables-legacy"),
-        )  # fmt: skip
+
+
+def ports(place: Place) -> Iterator[Finding]:
+    """A port that another table hands on already would be taken from whoever has it."""
+    view = ruleset.read()
+    if view.filter is None:
+        return
+    told = set()
+    for flow in _flows(place):
+        step = next((step for step in flow.steps if step.hook == "prerouting"), None)
+        if flow.port is None or step is None:
+            continue
+        for chain in view.filter.base:
+            if not _passes(chain, step) or chain.hook != "prerouting":
+                continue
+            packet = _marked(at(chain, step, flow), view.marks)
+            for end in view.filter.ends(chain, packet):
+                protocol, port = flow.port
+                if end.verdict.kind == "dnat" and end.typical and end.rule and flow.port not in told:
+                    told.add(flow.port)
+                    yield error(
+                        "port", f"{protocol} port {port} goes to {end.verdict.target} already, by "
+                        f"the rule {end.rule.text!r} in {end.chain.label}",
+                        f"forward = [\"{protocol}:OTHER:...\"]   (another port, in the "
+                        "description)",
+                    )  # fmt: skip
 
 
 def unreadable(_: Place) -> Iterator[Finding]:
     """Without privilege no chain can be read: only who is here can be told."""
-    if _ruleset() is not None:
+    view = ruleset.read()
+    if view.filter is not None:
         return
     for name, found in (*_SIGNS.items(), ("ufw", ())):
-        here = _ufw_is_on() if name == "ufw" else any(map(os.path.exists, found))
+        here = firewall_fix.ufw_is_on() if name == "ufw" else any(map(os.path.exists, found))
         if here:
             yield warning(
-                "firewall", f"{name} is here and may drop what guests send; only root can see",
-                "tapdraft check   (as root)",
+                "firewall", f"{name} is here and may drop what guests send; its rules cannot be "
+                f"read: {view.why}", "tapdraft check   (as root)",
             )  # fmt: skip
 
 
-def _ruleset() -> list[dict[str, Any]] | None:
-    """All chains and rules, or None where they cannot be read."""
-    nft = shutil.which("nft", path=shell.PATH)
-    if nft is None:
-        return None
-    done = subprocess.run([nft, "-j", "list", "ruleset"], capture_output=True, check=False)
-    if done.returncode:
-        return None
-    found: list[dict[str, Any]] = json.loads(done.stdout)["nftables"]
-    return found
+def _flows(place: Place) -> Iterator[Flow]:
+    guests = place.tapped or ([] if place.guests else parse(_ANY).guests)
+    state, _ = snapshot()
+    for guest in guests:
+        uplinks = guest.uplinks or state.default_uplinks
+        for flow in flows(guest, tuple(uplinks) if _leaves(guest) else ()):
+            # Without a description nobody knows whether guests will ask by DHCP.
+            unasked = not place.guests and flow.what.startswith("DHCP")
+            yield flow._replace(level="warning") if unasked else flow
 
 
-def _drops(chain: dict[str, Any], ruleset: list[dict[str, Any]]) -> bool:
-    if chain.get("hook") != "forward" or chain.get("type") != "filter":
+def _leaves(guest: Guest) -> bool:
+    return requests.up(guest).leaves or bool(guest.forwards)
+
+
+def _passes(chain: Chain, step: Step) -> bool:
+    """Do packets of this step come through a base chain of somebody else's?"""
+    if (chain.family, chain.table) == TABLE or chain.hook != step.hook:
         return False
-    if (chain["family"], chain["table"]) == TABLE or chain["family"] not in ("ip", "inet"):
+    if chain.hook in ("ingress", "egress"):
+        name = step.packet["iifname" if chain.hook == "ingress" else "oifname"].value
+        return chain.family in step.families and name in chain.devices
+    if step.hook in ("ingress", "egress"):
         return False
-    rules = _rules(chain["family"], chain["table"], chain["name"], ruleset)
-    if _lets_taps_pass(chain, rules, ruleset):
-        return False
-    last = rules[-1]["expr"] if rules else []
-    # A last rule without conditions: firewalld rejects that way, with an accepting policy.
-    return chain.get("policy") == "drop" or (
-        bool(last) and all(set(part) & {"drop", "reject", "counter"} for part in last)
-        and not all("counter" in part for part in last)
+    if chain.type == "nat" and step.packet.get("state", Field("new")).value == "established":
+        return False  # only the first packet of a connection passes these
+    return chain.family in step.families
+
+
+def _marked(packet: Packet, marks: bool) -> Packet:
+    """Where rules give packets marks, nobody knows which this one has."""
+    return {**packet, "mark": Field(0, False)} if marks else packet
+
+
+def _told(drop: _Drop, found: list[tuple[Flow, End]], does: str) -> str:
+    whats = list(dict.fromkeys(flow.what for flow, _ in found))
+    rules = dict.fromkeys(
+        f"the rule {end.rule.text!r} in {end.chain.label}" if end.rule
+        else f"the policy of {end.chain.label}"
+        for _, end in found
     )  # fmt: skip
-
-
-def _rules(
-    family: str, table: str, chain: str, ruleset: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    return [
-        entry["rule"] for entry in ruleset
-        if "rule" in entry
-        and (entry["rule"]["family"], entry["rule"]["table"], entry["rule"]["chain"])
-        == (family, table, chain)
-    ]  # fmt: skip
-
-
-def _lets_taps_pass(
-    chain: dict[str, Any], rules: list[dict[str, Any]], ruleset: list[dict[str, Any]]
-) -> bool:
-    """Is there a rule here, or in a chain that is jumped to, that names our taps both ways?"""
-    texts = [json.dumps(rule["expr"]) for rule in rules]
-    for rule in rules:
-        for part in rule["expr"]:
-            target = part.get("jump", {}).get("target") if isinstance(part, dict) else None
-            if target:
-                inner = _rules(chain["family"], chain["table"], target, ruleset)
-                texts += [json.dumps(entry["expr"]) for entry in inner]
-    named = [t for t in texts if "accept" in t.lower() and (str(GROUP) in t or '"td-' in t)]
-    # iptables' own match for device groups is not shown in JSON: it is a rule of type xt.
-    opaque = [t for t in texts if '"xt"' in t and "devgroup" in t]
-    return len(named) >= 2 or len(opaque) >= 2
-
-
-def _fix(chain: dict[str, Any], ruleset: list[dict[str, Any]], place: Place) -> str:
-    """The command that lets guests through in the words of whoever made the chain."""
-    taps = [requests.up(guest).tap for guest in place.tapped]
-    if chain["table"] == "firewalld":
-        names = taps or ["td-GUEST"]
-        return "; ".join(f"firewall-cmd --zone=trusted --add-interface={tap}" for tap in names)
-    if chain["name"] == "FORWARD":
-        docker = any(e.get("chain", {}).get("name") == "DOCKER-USER" for e in ruleset)
-        if _ufw_is_on() and taps:
-            return "; ".join(
-                f"ufw route allow in on {tap}; ufw route allow out on {tap}" for tap in taps
-            )
-        return _IPTABLES.format(chain="DOCKER-USER" if docker else "FORWARD")
-    where = f"{chain['family']} {chain['table']} {chain['name']}"
-    return (
-        f"nft insert rule {where} iifgroup {GROUP}/29 accept; "
-        f"nft insert rule {where} oifgroup {GROUP}/29 accept"
-    )
-
-
-def _ufw_is_on() -> bool:
-    try:
-        with open(_UFW, encoding="utf-8", errors="replace") as file:
-            return any(line.strip().lower() == "enabled=yes" for line in file)
-    except OSError:
-        return False
-
-
-def _legacy() -> bool:
-    """Does iptables-legacy drop at the forward hook? Only root can know."""
-    try:
-        with open("/proc/net/ip_tables_names", encoding="ascii") as file:
-            if "filter" not in file.read().split():
-                return False
-    except OSError:
-        return False
-    program = shutil.which("iptables-legacy", path=shell.PATH)
-    if program is None:
-        return False
-    done = subprocess.run([program, "-S", "FORWARD"], capture_output=True, text=True, check=False)
-    return "-P FORWARD DROP" in done.stdout and "--src-group" not in done.stdout
+    named = " and ".join(list(rules)[:3])
+    more = f" and {len(rules) - 3} more" if len(rules) > 3 else ""
+    verb = does if len(rules) == 1 else does.replace("drops", "drop")
+    return f"the chain {drop.label} is in the way: {named}{more} {verb} {' and '.join(whats)}"

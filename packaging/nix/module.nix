@@ -32,6 +32,11 @@ in
       mode = "0644";
     };
 
+    # Network managers leave guests' taps alone.
+    environment.etc."systemd/network/05-tapdraft.network".source =
+      "${package}/lib/systemd/network/05-tapdraft.network";
+    networking.networkmanager.unmanaged = [ "interface-name:td-*" ];
+
     # Members of the group alone may start it, as elsewhere.
     security.wrappers.tapdraft-helper = {
       source = "${package}/libexec/tapdraft/tapdraft-helper";

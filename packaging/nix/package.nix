@@ -39,6 +39,7 @@ stdenv.mkDerivation {
   makeFlags = [
     "PREFIX=${placeholder "out"}"
     "SYSCONFDIR=/etc"
+    "NMDIR=${placeholder "out"}/lib/NetworkManager/conf.d"
     "PYTHON=${python}/bin/python3"
     "WRAPPED=1"
   ];
