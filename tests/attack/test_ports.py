@@ -15,6 +15,8 @@ from frames import (
     GUEST,
     arp,
     assert_harmless,
+    checksum,
+    hold,
     icmp,
     ipv4,
     know_neighbours,
@@ -122,14 +124,19 @@ def raw(lab: Lab, packet: bytes) -> None:
     lab.run([*program(code), packet.hex()], netns="outside").check()
 
 
+def segment(flags: int, port: int, source: str, to: str) -> bytes:
+    """One of TCP's with data and a right checksum, whatever its flags say."""
+    head = struct.pack("!HHIIBBHHH", 40000, port, 1, 0, 0x50, flags, 8192, 0, 0) + ATTACK
+    pseudo = socket.inet_aton(source) + socket.inet_aton(to) + struct.pack("!HH", 6, len(head))
+    return head[:16] + struct.pack("!H", checksum(pseudo + head)) + head[18:]
+
+
 def test_a_segment_without_a_beginning_is_not_handed_to_a_guest(target: Lab) -> None:
     """A connection that is half made, or that a sleeping host forgot, is not the guest's."""
     start(target, "forward=tcp:8080:80", "forward=udp:5353:53")
     reader = receive(target, "td-web", "alice")
     for flags in (0x10, 0x18, 0x12, 0x04, 0x11):
-        segment = bytearray(tcp_syn(8080, 40000, WEB, HOST) + ATTACK)
-        segment[13] = flags
-        raw(target, ipv4(bytes(segment), WEB, HOST, 6)[14:])
+        raw(target, ipv4(segment(flags, 8080, WEB, HOST), WEB, HOST, 6)[14:])
     say(target, HOST, netns="outside", port=5353)
     assert_harmless(reader)
     reader.stop()
@@ -370,13 +377,11 @@ def test_no_packet_leaves_nat_with_the_guests_own_address(target: Lab, flags: in
     """What belongs to no connection is not translated; a wrong checksum is of none, either."""
     start(target)
     wire = watch(target, "eth0", "outside")
-    segment = bytearray(tcp_syn(80, to=WEB) + ATTACK)
-    segment[13] = flags
     broken = bytearray(udp(ATTACK, 53))
     broken[6:8] = b"\x12\x34"
     send(
         target,
-        ipv4(bytes(segment), to=WEB, protocol=6),
+        ipv4(segment(flags, 80, GUEST, WEB), to=WEB, protocol=6),
         ipv4(bytes(broken), to=WEB),
         ipv4(udp(DONE, 9), to=WEB),
     )
@@ -420,8 +425,10 @@ def test_arp_with_false_senders_makes_no_neighbours(target: Lab, everywhere: str
     target.run(["sysctl", "-qw", f"{key}={everywhere}"]).check()
     start(target)
     senders = [socket.inet_ntoa(struct.pack("!I", 0x2D000001 + 7 * n)) for n in range(300)]
-    send(target, *(arp(1, sender, GATEWAY) for sender in (*senders, WEB, HOST, "192.168.7.6")))
+    others = (*senders, WEB, HOST, "192.168.7.6")
+    holder = hold(target, *(arp(1, sender, GATEWAY) for sender in others))
     shown = target.run(["ip", "-4", "neigh", "show", "dev", "td-web"]).check().stdout
     assert {line.split()[0] for line in shown.splitlines()} == {GUEST}
+    holder.stop()
     take_down(target)
     target.run(["sysctl", "-qw", f"{key}={before}"]).check()
