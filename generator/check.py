@@ -6,7 +6,7 @@ Each of the functions below looks at one thing and gives what it finds. Nothing 
 import json
 from collections.abc import Callable, Iterator
 
-from . import check_address, check_firewall, check_helper, check_host, check_qemu
+from . import check_address, check_firewall, check_helper, check_host, check_ports, check_qemu
 from .errors import IN_THE_WAY, plain
 from .finding import Finding, Place
 
@@ -26,6 +26,8 @@ CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
     check_address.responder,
     check_address.listener,
     check_host.uplinks,
+    check_ports.forwards,
+    check_ports.of_guests,
     check_firewall.forward_chains,
     check_firewall.ports,
     check_firewall.unreadable,
@@ -33,7 +35,8 @@ CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
 # What a description whose guests have no tap does not need.
 OF_TAPS = (
     check_helper.installed, check_helper.capability, check_helper.starts, check_helper.policy,
-    check_host.tun, check_host.uplinks, check_firewall.forward_chains, check_firewall.ports,
+    check_host.tun, check_host.uplinks, check_ports.of_guests, check_firewall.forward_chains,
+    check_firewall.ports,
     check_firewall.unreadable,
 )  # fmt: skip
 

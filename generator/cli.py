@@ -79,7 +79,7 @@ import docopt
 from ..helper import __version__
 from ..helper.commands import line
 from . import (
-    addressing, ask, check_qemu, description, given, output, qemu, reach, requests, run, ssh,
+    addressing, ask, check_qemu, description, given, output, ports, qemu, reach, requests, run, ssh,
 )  # fmt: skip
 from .dhcp import __main__ as responder
 from .errors import FAILED, IN_THE_WAY, USAGE, TapdraftError, plain
@@ -167,6 +167,7 @@ def _run(arguments: Arguments) -> int:
     given.need_files(guests, Path(file).parent)
     for finding in check_qemu.parts(Place(guests, Path(file).parent)):
         raise TapdraftError(finding.what, finding.fix, IN_THE_WAY)
+    _need_ports(guests)
     with run.folder(arguments["--output"]) as folder:
         _write(arguments, described, guests, folder)
         script = folder / guests[0].name / "run"
@@ -194,7 +195,14 @@ def _write(arguments: Arguments, described: Any, guests: Any, folder: Path) -> l
 
 def _up(arguments: Arguments) -> int:
     guests = description.load(arguments["FILE"], look=False).chosen(arguments["GUEST"])
+    _need_ports(guests)
     return ask.ask(line(requests.up(guest)) for guest in guests if guest.has_tap)
+
+
+def _need_ports(guests: Any) -> None:
+    """A forward of a port that the host needs itself would do nothing: better said before."""
+    for what, fix in ports.forwarded_in_vain(guests):
+        raise TapdraftError(what, fix, IN_THE_WAY)
 
 
 def _down(arguments: Arguments) -> int:

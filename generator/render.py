@@ -12,7 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..helper import __version__
 from ..helper.commands import line
-from ..helper.plan import COMMENT, GROUP, GROUPS, Uplink, plan_down, plan_last, plan_up
+from ..helper.plan import COMMENT, EARLIER, GROUP, GROUPS, MARK, Uplink
+from ..helper.plan import comment_of, plan_down, plan_last, plan_up
 from . import addressing, disks, firmware, qemu, requests, shell, steps
 from .description import Description, Guest
 from .dhcp.resolvers import FILES as RESOLVERS
@@ -104,7 +105,9 @@ def _context(
     named = dialect == "helper"
     return {
         **start,
-        "table_comment": COMMENT, "groups": [str(group) for group in range(GROUP, GROUP + GROUPS)],
+        "table_comment": COMMENT, "marks": [str(mark) for mark in (*EARLIER, MARK)],
+        "table_comments": [comment_of(mark) for mark in (*EARLIER, MARK)],
+        "groups": [str(group) for group in range(GROUP, GROUP + GROUPS)],
         "networks": request.networks,
         "request": request, "up_line": line(request),
         "up_words": line(request).split(),

@@ -23,6 +23,10 @@ _TOGETHER: dict[type, int] = {
     p.SetUp: 4,
 }  # fmt: skip
 
+_ALL_DOWN = (
+    "every user who has a tap (ip link show type tun) takes theirs down: tapdraft-helper down --all"
+)
+
 
 # No request has such a name.
 UNFINISHED = "td-_new"
@@ -51,11 +55,11 @@ class Work:
         clash = self.state.collision(self.wanted)
         if clash:
             raise InTheWay(clash, "choose a subnet that this host neither has nor routes")
+        if self.wanted and self.state.table and self.state.mark != p.MARK:
+            # Its rules are not this version's, and the guests that they guard are running.
+            raise InTheWay("the table inet tapdraft is an earlier version's", _ALL_DOWN)
         stale = self.state.stale_forwards()
         ports = {f[1:3]: "taken by another guest" for f in self.state.forwards if f not in stale}
-        if any(request.forwards for request in self.wanted):
-            # Its clients would come to the guest, passwords and all.
-            ports |= dict.fromkeys(self.kernel.listening(), "in use on this host")
         operations: list[p.Operation] = [p.RemoveForward(*forward[1:3]) for forward in stale]
         operations += map(p.DeleteTap, self._unfinished())
         for request in self.wanted:
@@ -79,6 +83,8 @@ class Work:
         if self.state.taps.get(request.tap) != self.uid:
             raise InTheWay(f"{request.tap} is not yours", "choose another name for the guest")
         hint = f"take it down first: tapdraft-helper down {request.name}"
+        if self.state.mark != p.MARK:
+            raise InTheWay(f"{request.tap} is there, made by an earlier version", hint)
         if not self.state.table:  # nothing keeps its guest from the host and the other guests
             raise InTheWay(f"{request.tap} is there, but somebody has removed its ruleset", hint)
         if self.channel is not None or not self.state.same(request):

@@ -249,7 +249,6 @@ static const char *confine_calls(void)
     ALLOW(socket, 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
     ALLOW(socket, 2, SCMP_A0(SCMP_CMP_EQ, AF_NETLINK), SCMP_A2(SCMP_CMP_EQ, NETLINK_ROUTE));
     ALLOW(socket, 2, SCMP_A0(SCMP_CMP_EQ, AF_NETLINK), SCMP_A2(SCMP_CMP_EQ, NETLINK_NETFILTER));
-    ALLOW(socket, 2, SCMP_A0(SCMP_CMP_EQ, AF_NETLINK), SCMP_A2(SCMP_CMP_EQ, NETLINK_SOCK_DIAG));
     need(seccomp_load(filter) == 0, "load the system call filter");
     return "on";
 }

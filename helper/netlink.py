@@ -47,7 +47,7 @@ for unused in ("logging", "traceback"):
 
 # linux/netlink.h, linux/if.h, asm-generic/socket.h
 REQUEST, ACK, DUMP, EXCL, CREATE = 1, 4, 0x300, 0x200, 0x400
-ROUTE, SOCK_DIAG, NETFILTER = 0, 4, 12
+ROUTE, NETFILTER = 0, 12
 ERROR, DONE, MULTI, DUMP_INTERRUPTED = 2, 3, 2, 0x10
 IFF_UP = 1
 SO_SNDBUFFORCE = 32  # needs CAP_NET_ADMIN
@@ -57,8 +57,6 @@ TUN_GROUP, TUN_PERSIST, TUN_QUEUES, TUN_DISABLED_QUEUES = 2, 6, 8, 9
 DELLINK, GETLINK, SETLINK, NEWADDR, GETADDR, NEWROUTE, GETROUTE = 17, 18, 19, 20, 22, 24, 26
 # linux/nfnetlink.h, NFPROTO_INET
 BATCH_BEGIN, BATCH_END, INET = 16, 17, 1
-# linux/sock_diag.h, net/tcp_states.h
-SOCK_DIAG_BY_FAMILY, LISTEN, CLOSE = 20, 10, 7
 # An address of its own on the rtnetlink bus, "tapd": a lock that goes with the process.
 LOCK_PORT = 0x74617064
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
@@ -127,23 +125,6 @@ class Kernel:
         """The IPv4 routes of all tables, by every interface that they leave by."""
         answers = self._ask(GETROUTE, DUMP, rtmsg(), family=socket.AF_INET)
         return [way for answer in answers for way in _ways(answer)]
-
-    def listening(self) -> set[tuple[str, int]]:
-        """Protocols and ports on which this host expects somebody from outside, sock_diag(7)."""
-        found = set()
-        diag = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, SOCK_DIAG)
-        for protocol, state in (("tcp", LISTEN), ("udp", CLOSE)):
-            for family in (socket.AF_INET, socket.AF_INET6):
-                asked = struct.pack("=BBBxI48x", family, PROTOCOLS[protocol], 0, 1 << state)
-                for answer in self._exchange(diag, SOCK_DIAG_BY_FAMILY, DUMP, asked):
-                    port, address = struct.unpack_from(">4xHxx16s", answer)
-                    address = address[:4] if family == socket.AF_INET else address
-                    address = address.removeprefix(bytes(10) + b"\xff\xff")  # ::ffff:192.0.2.1
-                    # Not what listens on a loopback or IPv6 address: no uplink leads there.
-                    if not any(address) or (len(address) == 4 and address[0] != 127):
-                        found.add((protocol, port))
-        diag.close()
-        return found
 
     # Changes
 

@@ -16,13 +16,24 @@ from .request import PREFIX, Request
 # The nftables table, as ruleset.nft makes it, and its sets.
 TABLE = ("inet", "tapdraft")
 UPLINKS, OPENED, FORWARDS = "uplinks", "opened", "forwards"
-# The mark by which the table is known as ours; the number goes up when the rules change.
-COMMENT = "tapdraft 1: removed with the last tap"
+# The mark by which table and taps are known as ours. The number goes up when the rules change, or
+# what a tap's group or the sets mean; a test holds it to them.
+MARK = 2
+# Earlier marks that mean the same by groups, sets and their elements: such can be taken down.
+EARLIER = (1,)
 # Device groups 29696 (0x7400) to 29703 are tapdraft's; the three low bits say what a tap may do.
 GROUP, GROUPS = 0x7400, 8
 LEAVES, MASQUERADED, REACHES_HOST = 1, 2, 4
 # What no request asks for: masqueraded without leaving. Taps wait here, cut off, to be deleted.
 DOOMED = GROUP + MASQUERADED
+
+
+def comment_of(mark: int) -> str:
+    """The comment of a table with that mark."""
+    return f"tapdraft {mark}: removed with the last tap"
+
+
+COMMENT = comment_of(MARK)
 
 
 class Uplink(NamedTuple):
@@ -43,7 +54,7 @@ class CreateTap(NamedTuple):
 
     @property
     def alias(self) -> str:
-        return f"tapdraft 1 uid={self.uid} guest={self.tap.removeprefix(PREFIX)}"
+        return f"tapdraft {MARK} uid={self.uid} guest={self.tap.removeprefix(PREFIX)}"
 
 
 class HardenTap(NamedTuple):
@@ -60,6 +71,10 @@ class HardenTap(NamedTuple):
             (f"{four}/accept_redirects", "0"), (f"{four}/send_redirects", "0"),
             (f"{four}/accept_source_route", "0"),
             (f"{four}/arp_ignore", "1"),  # or ARP tells the guest the host's other addresses
+            # Nor does ARP with false senders fill the host's one table of neighbours.
+            (f"{four}/rp_filter", "1"), (f"{four}/arp_filter", "1"), (f"{four}/arp_accept", "0"),
+            # What every new interface may have been given is not for guests.
+            (f"{four}/proxy_arp", "0"), (f"{four}/route_localnet", "0"),
         )  # fmt: skip
 
 

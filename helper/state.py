@@ -15,10 +15,14 @@ from . import firewall
 from .errors import InTheWay
 from .host import read_sysctl
 from .netlink import Kernel, Link, Way
-from .plan import COMMENT, GROUP, GROUPS, ForwardPort, Uplink, group_of
+from .plan import EARLIER, GROUP, GROUPS, MARK, ForwardPort, Uplink, comment_of, group_of
 from .request import PREFIX, Request
 
-_ALIAS = re.compile(r"tapdraft 1 uid=(0|[1-9][0-9]{0,9}) guest=([a-z0-9][a-z0-9-]{0,11})", re.A)
+_MARKS = "|".join(map(str, (*EARLIER, MARK)))
+_ALIAS = re.compile(
+    rf"tapdraft (?:{_MARKS}) uid=(0|[1-9][0-9]{{0,9}}) guest=([a-z0-9][a-z0-9-]{{0,11}})", re.A
+)
+_COMMENTS = {comment_of(mark): mark for mark in (*EARLIER, MARK)}
 
 
 class State(NamedTuple):
@@ -32,6 +36,7 @@ class State(NamedTuple):
     table: bool  # is our table there?
     uplinks: dict[str, Uplink]  # by their names
     forwards: tuple[ForwardPort, ...]
+    mark: int = MARK  # of the table: an earlier version's can be taken down, and nothing added to
 
     def of(self, uid: int) -> list[str]:
         """The names of a user's taps."""
@@ -95,7 +100,7 @@ class State(NamedTuple):
 
 
 def read(kernel: Kernel, nftables: bool = True, networks: bool = True) -> State:
-    """The present state. InTheWay if somebody else's table has our name.
+    """The present state. InTheWay if somebody else's table has our name, or a later version's.
 
     Without CAP_NET_ADMIN the kernel shows no nftables: leave them out then. Leave the networks
     out where no address will be added: of a thousand taps they are most of what there is to read.
@@ -103,10 +108,11 @@ def read(kernel: Kernel, nftables: bool = True, networks: bool = True) -> State:
     links = {link.name: link for link in kernel.links()}
     taps = {name: uid for name, link in links.items() if (uid := owner(link)) is not None}
     table = firewall.table_comment(kernel) if nftables else None
-    if table not in (None, COMMENT):
+    if table is not None and table not in _COMMENTS:
         raise InTheWay(
-            "there is a table inet tapdraft that this version did not make",
-            "take down all taps with the version that made it, or: nft delete table inet tapdraft",
+            "there is a table inet tapdraft that neither this version nor an earlier one made",
+            "take down all taps with the version that made it; or, as root, delete each interface"
+            " td-* (ip link delete dev NAME), then: nft delete table inet tapdraft",
         )
     uplinks = {uplink.name: uplink for uplink in firewall.uplinks(kernel)} if table else {}
     forwards = tuple(firewall.forwards(kernel)) if table else ()
@@ -116,7 +122,7 @@ def read(kernel: Kernel, nftables: bool = True, networks: bool = True) -> State:
     default = {ifindex for ifindex, leads in ways.items() if min(to.prefixlen for to in leads) <= 1}
     carriers = {name for name, link in links.items() if link.ifindex in default} - {"lo", *taps}
     return State(links, taps, addresses, ways, tuple(sorted(carriers)), table is not None,
-                 uplinks, forwards)  # fmt: skip
+                 uplinks, forwards, _COMMENTS.get(table or "", MARK))  # fmt: skip
 
 
 def _by_interface(pairs: Iterable[Way]) -> dict[int, set[IPv4Network]]:

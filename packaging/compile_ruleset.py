@@ -22,7 +22,7 @@ NEWTABLE, NEWCHAIN, NEWRULE, NEWSET = 0, 3, 6, 9
 # multiple of four bytes.
 TYPES = {"ifname": (41, 16), "inet_proto": (12, 4), "inet_service": (13, 4), "ipv4_addr": (7, 4)}
 HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "postrouting": 4}
-PRIORITIES = {"raw": -300, "dstnat": -100, "filter": 0, "srcnat": 100, "300": 300}
+PRIORITIES = {"raw": -300, "filter": 0}
 
 _REGISTER, _SECOND = 1, 9  # NFT_REG_1, and the second field of a concatenation that begins in it
 _EQUAL, _UNEQUAL = 0, 1
@@ -92,8 +92,33 @@ def _name_in(key: int, name: str) -> bytes:
     return _load("meta", key) + _expression("lookup", text(1, name), number(2, _REGISTER))
 
 
+def _protocol(code: int) -> bytes:
+    return _L4 + _compare(bytes((code,)))
+
+
+def _icmp(kind: int) -> bytes:
+    return _IPV4 + _protocol(1) + _payload(2, 0, 1) + _compare(bytes((kind,)))
+
+
+def _ct_state(bits: int) -> bytes:
+    return _load("ct", 0) + _mask(_host(bits)) + _compare(_host(0), _UNEQUAL)
+
+
+def _socket(wildcard: int) -> bytes:
+    """Is there a socket for the packet, and is it bound to any address (1) or to one (0)?"""
+    look = _expression("socket", number(1, 2), number(2, _REGISTER))
+    return look + _compare(bytes((wildcard,)))
+
+
+def _count(most: int) -> bytes:
+    """One more connection in the set, for this interface; it goes on where there are too many."""
+    limit = nest(7, text(1, "connlimit"), nest(2, number(1, most), number(2, 1)))
+    where = (text(1, "connections"), number(3, 0), number(4, _REGISTER))
+    return _load("meta", _IIFNAME) + _expression("dynset", *where, limit)
+
+
 def _udp(source: int, destination: int) -> bytes:
-    return _L4 + _compare(b"\x11") + _payload(2, 0, 4) + _compare(_ports(source, destination))
+    return _protocol(17) + _payload(2, 0, 4) + _compare(_ports(source, destination))
 
 
 def _set_udp(offset: int, value: int) -> bytes:
@@ -113,9 +138,9 @@ def _address(offset: int, address: str, mask: str = "") -> bytes:
 
 
 def _masquerade(code: int) -> bytes:
-    low, high = _immediate(_ports(1024)), _immediate(_ports(65535), _REGISTER + 1)
+    low, high = _immediate(_ports(61000)), _immediate(_ports(65535), _REGISTER + 1)
     masq = _expression("masq", number(1, 2), number(2, _REGISTER), number(3, _REGISTER + 1))
-    return _L4 + _compare(bytes((code,))) + low + high + masq
+    return _protocol(code) + low + high + masq
 
 
 def _fib(flags: int, result: int, value: int) -> bytes:
@@ -131,6 +156,8 @@ _SADDR, _DADDR = 12, 16
 TERMS = {
     "accept": _verdict(1),
     "drop": _verdict(0),
+    "return": _verdict(-5),
+    "jump errors": _verdict(-3, text(2, "errors")),
     "jump leaving": _verdict(-3, text(2, "leaving")),
     "jump entering": _verdict(-3, text(2, "entering")),
     "jump passing": _verdict(-3, text(2, "passing")),
@@ -139,7 +166,8 @@ TERMS = {
     "iifgroup 29696/29": _group(_IIFGROUP, 0xFFFFFFF8, 0x7400),
     "iifgroup != 29696/29": _group(_IIFGROUP, 0xFFFFFFF8, 0x7400, _UNEQUAL),
     "iifgroup & 0x4 == 0x4": _group(_IIFGROUP, 4, 4),
-    "iifgroup & 0x1 == 0x1": _group(_IIFGROUP, 1, 1),
+    "iifgroup & 0x3 == 0x1": _group(_IIFGROUP, 3, 1),
+    "iifgroup & 0x3 == 0x3": _group(_IIFGROUP, 3, 3),
     "iifgroup & 0xfffffffa == 0x7402": _group(_IIFGROUP, 0xFFFFFFFA, 0x7402),
     "oifgroup 29696/29": _group(_OIFGROUP, 0xFFFFFFF8, 0x7400),
     "oifgroup & 0x3 == 0x1": _group(_OIFGROUP, 3, 1),
@@ -156,13 +184,39 @@ TERMS = {
     "udp dport set 10067": _set_udp(2, 10067),
     "udp sport set 67": _set_udp(0, 67),
     "udp checksum set 0": _set_udp(6, 0),
-    "icmp type echo-request": _IPV4 + _L4 + _compare(b"\1") + _payload(2, 0, 1) + _compare(b"\x08"),
+    "udp dport 68": _protocol(17) + _payload(2, 2, 2) + _compare(_ports(68)),
+    "icmp type destination-unreachable": _icmp(3),
+    "icmp type source-quench": _icmp(4),
+    "icmp type redirect": _icmp(5),
+    "icmp type echo-request": _icmp(8),
+    "icmp type time-exceeded": _icmp(11),
+    "icmp type parameter-problem": _icmp(12),
+    "tcp flags & (fin | syn | rst | ack) != syn": _protocol(6)
+    + _payload(2, 13, 1)
+    + _mask(b"\x17")
+    + _compare(b"\x02", _UNEQUAL),
+    "ip saddr set @th,192,32": _IPV4
+    + _payload(2, 24, 4)
+    + _expression(
+        "payload", number(5, _REGISTER), number(2, 1), number(3, _SADDR), number(4, 4),
+        number(6, 1), number(7, 10), number(8, 1),
+    ),
     "ip saddr 0.0.0.0": _address(_SADDR, "00000000"),
+    "ip daddr 127.0.0.0/8": _IPV4 + _payload(1, _DADDR, 1) + _compare(b"\x7f"),
     "ip daddr 169.254.0.0/16": _IPV4 + _payload(1, _DADDR, 2) + _compare(b"\xa9\xfe"),
     "ip daddr 224.0.0.0/4": _address(_DADDR, "e0000000", "f0000000"),
     "ip daddr 255.255.255.255": _address(_DADDR, "ffffffff"),
-    "ct state established,related": _load("ct", 0) + _mask(_host(6)) + _compare(_host(0), _UNEQUAL),
+    "ct state new": _ct_state(8),
+    "ct state established": _ct_state(2),
+    "ct state related": _ct_state(4),
+    "ct state established,related": _ct_state(6),
     "ct status dnat": _load("ct", 2) + _mask(_host(32)) + _compare(_host(0), _UNEQUAL),
+    "meta l4proto tcp": _protocol(6),
+    "meta l4proto udp": _protocol(17),
+    "meta l4proto icmp": _protocol(1),
+    "socket wildcard 0": _socket(0),
+    "socket wildcard 1": _socket(1),
+    "add @connections { iifname ct count over 2048 }": _count(2048),
     "fib saddr . iif oif 0": _fib(1 | 8, 1, 0),
     "fib daddr type local": _fib(2, 3, 2),
     "dnat ip to meta l4proto . th dport map @forwards": _L4
@@ -172,8 +226,8 @@ TERMS = {
         "nat", number(1, 1), number(2, 2), *(number(kind, _REGISTER) for kind in (3, 4)),
         *(number(kind, _SECOND) for kind in (5, 6)), number(7, 3),
     ),
-    "meta l4proto tcp masquerade to :1024-65535": _masquerade(6),
-    "meta l4proto udp masquerade to :1024-65535": _masquerade(17),
+    "meta l4proto tcp masquerade to :61000-65535": _masquerade(6),
+    "meta l4proto udp masquerade to :61000-65535": _masquerade(17),
     "masquerade": _expression("masq"),
 }  # fmt: skip
 
@@ -187,9 +241,12 @@ def messages(source: str) -> Iterator[bytes]:
     # User data as nft writes a comment: type 0, the length, the text with its NUL.
     said = attribute(6, bytes((0, len(remark))) + remark)
     yield _message(NEWTABLE, CREATE | EXCL, table + said)
-    sets = re.findall(r"^\t(?:set|map) (\w+) {\n\t\ttype (.*)\n", source, re.M)
-    for order, (name, types) in enumerate(sets, 1):
-        yield _message(NEWSET, CREATE, table + text(2, name) + _types(types) + number(10, order))
+    dynamic_set = r"(?:\t\tsize (\d+)\n\t\tflags (dynamic)\n)?"
+    sets = re.findall(rf"^\t(?:set|map) (\w+) {{\n\t\ttype (.*)\n{dynamic_set}", source, re.M)
+    for order, (name, types, size, dynamic) in enumerate(sets, 1):
+        described = _types(types, bool(dynamic)) + number(10, order)
+        described += nest(9, number(1, int(size))) if size else b""
+        yield _message(NEWSET, CREATE, table + text(2, name) + described)
     chains = [_chain(words) for words in source.split("\tchain ")[1:]]
     for name, hook, _ in chains:
         yield _message(NEWCHAIN, CREATE, table + text(3, name) + hook)
@@ -203,12 +260,13 @@ def _message(kind: int, flags: int, body: bytes) -> bytes:
     return head + struct.pack("=Bxxx", INET) + body
 
 
-def _types(words: str) -> bytes:
+def _types(words: str, dynamic: bool) -> bytes:
     key, colon, value = words.partition(" : ")
     kind, size = _type(key)
     # The last attribute tells nft the byte order of the key.
     order = attribute(13, b"\0\4\1\0\0\0") if not colon else b""
-    described = number(3, 8 if colon else 0) + number(4, kind) + number(5, size)  # 8: NFT_SET_MAP
+    flags = 8 * bool(colon) | 0x20 * dynamic  # NFT_SET_MAP, NFT_SET_EVAL
+    described = number(3, flags) + number(4, kind) + number(5, size)
     if colon:
         kind, size = _type(value)
         described += number(6, kind) + number(7, size)
@@ -233,8 +291,12 @@ def _chain(source: str) -> tuple[str, bytes, list[bytes]]:
 
 def _hook(words: list[str]) -> bytes:
     # type KIND hook HOOK priority PRIORITY; policy accept;
-    place = number(1, HOOKS[words[3]]) + number(2, PRIORITIES[words[5].rstrip(";")])
+    place = number(1, HOOKS[words[3]]) + number(2, _priority(words[5].rstrip(";")))
     return nest(4, place) + number(5, 1) + text(7, words[1])
+
+
+def _priority(word: str) -> int:
+    return PRIORITIES[word] if word in PRIORITIES else int(word)
 
 
 def _compile(rule: str) -> bytes:

@@ -361,15 +361,15 @@ def in_lab(bare_lab: Lab) -> Iterator[Callable[..., tuple[int, str, str]]]:
 Command = Callable[..., tuple[int, str, str]]
 TAPS = """
 ip tuntap add dev td-web mode tap user alice
-ip link set dev td-web group 29699 alias 'tapdraft 1 uid=61001 guest=web'
+ip link set dev td-web group 29699 alias 'tapdraft 2 uid=61001 guest=web'
 ip address add 192.168.7.1/30 dev td-web
 ip tuntap add dev td-far mode tap user bob
-ip link set dev td-far group 29701 alias 'tapdraft 1 uid=61002 guest=far'
+ip link set dev td-far group 29701 alias 'tapdraft 2 uid=61002 guest=far'
 ip address add 192.168.7.9/32 dev td-far
 ip link set td-far up
 ip route add 192.168.7.20/32 dev td-far scope link src 192.168.7.9
 ip tuntap add dev td-other mode tap
-nft 'table inet tapdraft { comment "tapdraft 1: removed with the last tap";
+nft 'table inet tapdraft { comment "tapdraft 2: removed with the last tap";
 set uplinks { type ifname; }
 set opened { type ifname; }
 map forwards { type inet_proto . inet_service : ipv4_addr . inet_service

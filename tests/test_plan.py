@@ -2,7 +2,9 @@
 
 import ast
 import errno
+import hashlib
 import inspect
+import re
 from typing import get_args
 
 import pytest
@@ -84,6 +86,21 @@ def _cases(function: object) -> set[str]:
 
 def _carried_out() -> set[str]:
     return _cases(apply.Work._do) | _cases(firewall.messages)
+
+
+# Of every ruleset that was ever installed under a mark.
+RULESETS = {2: "06f174501cf472a2ac6f4dc7beaaf152bd01231067d2028dab72bce228ba1faa"}
+
+
+def test_the_mark_changes_with_the_rules() -> None:
+    """Else a newer helper would add guests to a table that guards them otherwise."""
+    rules = "\n".join(
+        line for line in commands.ruleset().splitlines() if not re.match(r"\s*(#|comment )", line)
+    )
+    digest = hashlib.sha256(f"{plan.GROUP} {plan.GROUPS}\n{rules}".encode()).hexdigest()
+    assert digest == RULESETS[plan.MARK], f"raise plan.MARK, and note here {digest}"
+    assert f'comment "{plan.COMMENT}"' in commands.ruleset()
+    assert plan.MARK not in plan.EARLIER
 
 
 def test_operations_of_many_taps_are_carried_out_in_an_order_that_names_them_all() -> None:

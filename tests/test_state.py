@@ -60,15 +60,16 @@ def test_two_guests_of_one_call_share_no_address(
 @pytest.mark.parametrize(
     ("name", "alias", "group", "uid"),
     [
+        ("td-web", "tapdraft 2 uid=61001 guest=web", 0x7400, 61001),
+        ("td-web", "tapdraft 2 uid=0 guest=web", 0x7407, 0),
+        ("td-web", "tapdraft 2 uid=61001 guest=web", 0x7408, None),
+        ("td-web", "tapdraft 2 uid=61001 guest=web", 0x73FF, None),
+        ("td-two", "tapdraft 2 uid=61001 guest=web", 0x7400, None),
+        ("web", "tapdraft 2 uid=61001 guest=web", 0x7400, None),
+        ("td-web", "tapdraft 2 uid=061001 guest=web", 0x7400, None),
         ("td-web", "tapdraft 1 uid=61001 guest=web", 0x7400, 61001),
-        ("td-web", "tapdraft 1 uid=0 guest=web", 0x7407, 0),
-        ("td-web", "tapdraft 1 uid=61001 guest=web", 0x7408, None),
-        ("td-web", "tapdraft 1 uid=61001 guest=web", 0x73FF, None),
-        ("td-two", "tapdraft 1 uid=61001 guest=web", 0x7400, None),
-        ("web", "tapdraft 1 uid=61001 guest=web", 0x7400, None),
-        ("td-web", "tapdraft 1 uid=061001 guest=web", 0x7400, None),
-        ("td-web", "tapdraft 2 uid=61001 guest=web", 0x7400, None),
-        ("td-web", "tapdraft 1 uid=61001 guest=web ", 0x7400, None),
+        ("td-web", "tapdraft 3 uid=61001 guest=web", 0x7400, None),
+        ("td-web", "tapdraft 2 uid=61001 guest=web ", 0x7400, None),
     ],
 )
 def test_a_tap_is_known_by_all_of_its_marks(

@@ -40,6 +40,18 @@ _WRITE = (
             break
     """
 )
+# With the tap open: what the kernel has learnt on a link goes with the carrier.
+_HOLD = (
+    _TAP
+    + """
+    for frame in open("/run/frames").read().split():
+        os.write(tap, bytes.fromhex(frame))
+    while b"finish" not in os.read(tap, 70000):
+        pass
+    print("through", flush=True)
+    signal.pause()
+    """
+)
 _READ = (
     _TAP
     + """
@@ -162,6 +174,14 @@ def send(lab: Lab, *frames: bytes, user: str = "alice", tap: str = "td-web") -> 
     words = "\n".join(frame.hex() for frame in (*frames, echo()))
     done = lab.run([*program(_WRITE), tap], user=user, input=words).check()
     return [bytes.fromhex(line) for line in done.stdout.split()][:-1]
+
+
+def hold(lab: Lab, *frames: bytes, user: str = "alice", tap: str = "td-web") -> Process:
+    """Write frames into the tap, await the answer to a ping, and keep the tap open."""
+    lab.write("/run/frames", "\n".join(frame.hex() for frame in (*frames, echo())))
+    holder = lab.start([*program(_HOLD), tap], user=user)
+    holder.expect("through", 20)
+    return holder
 
 
 def receive(lab: Lab, tap: str, user: str) -> Process:

@@ -29,6 +29,7 @@ FILES = [
             "others",
             "policy",
             "guest",
+            "ports",
             "afterwards",
         )
     ),

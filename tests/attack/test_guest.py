@@ -238,27 +238,6 @@ def test_a_guest_cannot_use_anothers_address(target: Lab, source: str) -> None:
     take_down(target)
 
 
-@pytest.mark.parametrize("port", [1, 22, 111, 512, 1023])
-def test_nothing_leaves_by_nat_from_a_reserved_port(target: Lab, port: int) -> None:
-    """Old services take those for root's: NFS, rsh, lpd."""
-    start(target)
-    wire = watch(target, "eth0", "outside")
-    send(
-        target,
-        ipv4(udp(b"by udp", 2049, port), to=WEB),
-        ipv4(tcp_syn(2049, port, to=WEB), to=WEB, protocol=6),
-        outside(),
-    )
-    wire.expect(DONE.decode(), 20)
-    frames = [eval(line) for line in wire.console.splitlines() if line.startswith(("b'", 'b"'))]  # noqa: S307  bytes, by the watcher
-    to_nfs = [frame for frame in frames if frame[23] in (6, 17) and frame[36:38] == b"\x08\x01"]
-    assert {frame[23] for frame in to_nfs} == {6, 17}
-    assert all(frame[26:30] == socket.inet_aton(HOST) for frame in to_nfs)
-    assert all(int.from_bytes(frame[34:36], "big") >= 1024 for frame in to_nfs)
-    wire.stop()
-    take_down(target)
-
-
 def neighbours(lab: Lab, interface: str) -> list[str]:
     shown = lab.run(["ip", "neigh", "show", "dev", interface]).check().stdout
     return sorted(line.rsplit(" ", 1)[0] for line in shown.splitlines())

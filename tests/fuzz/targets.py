@@ -145,7 +145,7 @@ def netlink_answers(data: bytes) -> None:
         return
     for name, uid in found.taps.items():
         link = found.links[name]
-        assert link.alias == f"tapdraft 1 uid={uid} guest={name.removeprefix('td-')}"
+        assert link.alias == f"tapdraft 2 uid={uid} guest={name.removeprefix('td-')}"
         assert 0x7400 <= link.group < 0x7408
 
 
@@ -176,7 +176,7 @@ def recorded(*datagrams: bytes) -> bytes:
 def _of_a_kernel() -> bytes:
     """All that is read on a host with one tap, one uplink and one forward."""
     link = struct.pack("=4xiI4x", 2, 1) + attribute(3, b"td-web\0")
-    link += attribute(20, b"tapdraft 1 uid=61001 guest=web\0") + attribute(27, b"\3\x74\0\0")
+    link += attribute(20, b"tapdraft 2 uid=61001 guest=web\0") + attribute(27, b"\3\x74\0\0")
     element = attribute(1, attribute(1, b"\6\0\0\0\x1f\x90\0\0"))
     element += attribute(2, attribute(1, b"\xc0\xa8\7\2\0\x50\0\0")) + attribute(
         6, comment("td-web")

@@ -195,12 +195,12 @@ NAMES = st.sampled_from(
 )
 ALIASES = st.sampled_from(
     [
-        b"tapdraft 1 uid=61001 guest=web",
-        b"tapdraft 1 uid=61001 guest=two",
-        b"tapdraft 1 uid=0 guest=web",
-        b"tapdraft 1 uid=01 guest=web",
-        b"tapdraft 2 uid=1 guest=web",
-        b"tapdraft 1 uid=1 guest=web\n",
+        b"tapdraft 2 uid=61001 guest=web",
+        b"tapdraft 2 uid=61001 guest=two",
+        b"tapdraft 2 uid=0 guest=web",
+        b"tapdraft 2 uid=01 guest=web",
+        b"tapdraft 3 uid=1 guest=web",
+        b"tapdraft 2 uid=1 guest=web\n",
         b"x",
         b"",
     ]

@@ -19,6 +19,8 @@ VOLATILE_LINK_KEYS = {"ifindex", "link_index", "operstate", "stats", "stats64"}
 VOLATILE_FLAGS = {"LOWER_UP", "NO-CARRIER", "RUNNING", "M-DOWN"}
 # nft numbers everything anew; counters count.
 VOLATILE_NFT_KEYS = {"handle", "packets", "bytes"}
+# Of the set in which connections of guests are counted: an interface is in it once it had one.
+VOLATILE_NFT_LINE = re.compile(r'\s*(elements = { )?"[^"]+" ct count over \d+(,| })?')
 VOLATILE_ROUTE_WORDS = re.compile(r" (linkdown|expires \d+sec)\b")
 # A tap that is left brings a hundred sysctls with it: the first lines of a section tell enough.
 MOST_LINES = 30
@@ -64,7 +66,8 @@ def snapshot(probe: str, *, macs: bool = True) -> Snapshot:
         "rules": _lines(state["rules"]),
         "rules6": _lines(state["rules6"]),
         "nft": tuple(json.dumps(entry) for entry in _nft(json.loads(state["nft"])["nftables"])),
-        "nft text": tuple(state["nft text"].splitlines()),
+        "nft text": tuple(line for line in state["nft text"].splitlines()
+                          if not VOLATILE_NFT_LINE.fullmatch(line)),
         "sysctl": tuple(f"{key} = {value}" for key, value in sorted(state["sysctl"].items())
                         if key not in VOLATILE_SYSCTLS),
     })
@@ -94,7 +97,8 @@ def _addresses(links: list[dict[str, Any]]) -> Iterator[str]:
 
 def _nft(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _nft(v) for k, v in value.items() if k not in VOLATILE_NFT_KEYS}
+        return {k: _nft(v) for k, v in value.items() if k not in VOLATILE_NFT_KEYS
+                and not (k == "elem" and "ct count" in json.dumps(v))}
     if isinstance(value, list):
         return [_nft(v) for v in value if not (isinstance(v, dict) and "metainfo" in v)]
     return value

@@ -36,7 +36,7 @@ def test_it_works_for_who_starts_the_wrapper(lab: Lab, built: str) -> None:
     started(lab, built, *WEB).check()
     (tap,) = lab.tapdraft().taps
     assert (tap.name, tap.owner) == ("td-web", "alice")
-    assert tap.alias == f"tapdraft 1 uid={Site.users['alice']} guest=web"
+    assert tap.alias == f"tapdraft 2 uid={Site.users['alice']} guest=web"
     started(lab, built, "down", "web").check()
     lab.assert_no_residue(before)
 
