@@ -47,7 +47,7 @@ Options:
   --serial=LINES  run: as terminal,tcp:4444
   --audio=DRIVER  run: the host's sound, as alsa or pa
   --agent=SOCKET  run: where the guest agent is reached
-  --qmp=SOCKET    run: where qemu is reached, or tcp:PORT
+  --qmp=SOCKET    run: where qemu takes commands
   --firmware=NAME  run: uefi, secure-boot or a file
   --snapshot      run: what the guest writes goes when qemu ends
   --append=WORDS  run: further words for the kernel
