@@ -20,6 +20,7 @@ CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
     check_qemu.parts,
     check_qemu.images,
     check_qemu.bridges,
+    check_qemu.screens,
     check_host.kvm,
     check_host.files,
     check_host.addresses,

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from functools import cache
 
 from . import firmware, qemu, shell
-from .finding import Finding, Place, error
+from .finding import Finding, Place, error, warning
 from .machines import MACHINES
 
 HELP_SECONDS = 20
@@ -71,6 +71,17 @@ def images(place: Place) -> Iterator[Finding]:
             yield error(
                 "firmware", f"there is no UEFI firmware for guest {guest.name}",
                 f"apt install {firmware.package(guest)}   (as root; or your distribution's)",
+            )  # fmt: skip
+
+
+def screens(place: Place) -> Iterator[Finding]:
+    for guest in place.guests:
+        if guest.display == "public-vnc":
+            yield warning(
+                "screen", f"the screen of guest {guest.name} is offered to the whole network, "
+                "unencrypted; a password is all that guards it",
+                f'display = "vnc"   (in the description; then: ssh -L 5900:127.0.0.1:5900 '
+                f"{os.uname().nodename})",
             )  # fmt: skip
 
 

@@ -47,7 +47,7 @@ Options:
   --serial=LINES  run: where the serial lines lead, such as terminal,tcp:4444
   --audio=DRIVER  run: the host's sound driver, such as alsa or pa
   --agent=SOCKET  run: socket for the guest agent
-  --qmp=SOCKET    run: socket on which qemu takes commands, or tcp:PORT
+  --qmp=SOCKET    run: socket on which qemu takes commands
   --firmware=NAME  run: uefi, secure-boot or a file
   --snapshot      run: discard what the guest writes when qemu ends
   --append=WORDS  run: add these words to the kernel's command line

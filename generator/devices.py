@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .machines import MACHINES
 from .options import Group, Option, doubled
-from .values import Wrong, text
+from .values import Wrong, file, text
 
 if TYPE_CHECKING:
     from .description import Guest
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 DISPLAYS = ("none", "gtk", "sdl", "egl-headless", "vnc", "public-vnc")
 GL = ("off", "on", "es")
 AUDIO = ("none", "alsa", "pa", "pipewire", "sdl", "oss", "jack")
+SHARED = ("vnc", "public-vnc")  # reached over the network, by others too
+WORD_FILE = "/dev/fd/4"  # where the script has the password of such a screen
 SERIAL = ("terminal", "window", "none")  # and tcp:PORT, listen:PORT, file:NAME
 
 _PORT = re.compile(r"(tcp|listen):([1-9][0-9]{0,4})")
@@ -29,6 +31,13 @@ def serial_line(value: Any) -> str:
         return str(value)
     hint = "use terminal, window, none, tcp:PORT, listen:PORT or file:NAME"
     raise Wrong("this is no serial line", hint)
+
+
+def qmp(value: Any) -> str:
+    """The socket on which qemu takes commands, which are as good as the user's own."""
+    if text(value).startswith("tcp:"):
+        raise Wrong("each user of this host could command qemu there", 'write qmp = "vm.qmp"')
+    return file(value)
 
 
 def objection(guest: "Guest") -> tuple[str, str, str]:
@@ -64,8 +73,12 @@ def screen(guest: "Guest") -> tuple[str, ...]:
 
 
 def _screen(guest: "Guest") -> Iterator[Option]:
-    # Each further guest gets the next free display number.
-    servers = {"vnc": "vnc=127.0.0.1:0,to=99", "public-vnc": "vnc=:0,to=99"}
+    # Each further guest gets the next free display number. The password is not an argument:
+    # those of a program can be read by everybody.
+    if guest.display in SHARED:
+        yield Option("-object", f"secret,id=password0,file={WORD_FILE}")
+    more = "to=99,password-secret=password0"
+    servers = {"vnc": f"vnc=127.0.0.1:0,{more}", "public-vnc": f"vnc=:0,{more}"}
     gl = f",gl={guest.gl}" if guest.gl != "off" else ""
     yield Option("-display", servers.get(guest.display, guest.display) + gl)
     for device in screen(guest):
@@ -74,15 +87,17 @@ def _screen(guest: "Guest") -> Iterator[Option]:
 
 def _serial(guest: "Guest") -> Iterator[Option]:
     for line in (*(MACHINES[guest.machine].before), *guest.serial):
-        yield Option("-serial", _line(line))
+        yield Option("-serial", _line(line, guest.display))
 
 
-def _line(line: str) -> str:
+def _line(line: str, display: str) -> str:
     match = _PORT.fullmatch(line)
     if match:
         more = ",server=on,wait=off" if match[1] == "listen" else ",nodelay=on"
         return f"tcp:127.0.0.1:{match[2]}{more}"
-    return {"terminal": "mon:stdio", "window": "mon:vc", "none": "null"}.get(line, line)
+    # The monitor runs commands as the user: it is where only the user is.
+    window = "vc" if display in SHARED else "mon:vc"
+    return {"terminal": "mon:stdio", "window": window, "none": "null"}.get(line, line)
 
 
 def _sound(guest: "Guest") -> Iterator[Option]:
@@ -99,6 +114,5 @@ def _sockets(guest: "Guest") -> Iterator[Option]:
         yield Option("-device", f"virtio-serial-{bus}")
         yield Option("-device", "virtserialport,chardev=agent0,name=org.qemu.guest_agent.0")
     if guest.qmp:
-        port = guest.qmp.removeprefix("tcp:")
-        where = f"tcp:127.0.0.1:{port}" if port != guest.qmp else f"unix:{doubled(guest.qmp)}"
-        yield Option("-qmp", f"{where},server=on,wait=off")
+        yield Option("-chardev", f"socket,id=qmp0,path={doubled(guest.qmp)},server=on,wait=off")
+        yield Option("-mon", "chardev=qmp0,mode=control")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import values
 from .machines import MACHINES
-from .options import Group, Option, doubled
+from .options import Group, Option, plain_file
 from .values import Wrong
 
 if TYPE_CHECKING:
@@ -144,9 +144,7 @@ def _device(bus: str, virtio: str) -> tuple[str, str]:
 
 
 def _drive(index: int, disk: Disk, interface: str, descriptor: int) -> str:
-    # "nbd:..." would be a protocol to qemu, not a file's name.
-    plain = disk.file if ":" not in disk.file or disk.file.startswith("/") else f"./{disk.file}"
-    file = f"/dev/fd/{descriptor}" if descriptor else doubled(plain)
+    file = f"/dev/fd/{descriptor}" if descriptor else plain_file(disk.file)
     place = f",id=disk{index}" if interface == "none" else f",index={index},id=disk{index}"
     readonly = ",readonly=on" if disk.readonly or disk.bus == "cdrom" else ""
     return f"file={file},if={interface}{place},format={disk.format}{readonly}"

@@ -8,7 +8,7 @@ description names a file of the user's own.
 from typing import TYPE_CHECKING, NamedTuple
 
 from .machines import MACHINES
-from .options import Group, Option, doubled
+from .options import Group, Option, plain_file
 from .shell import Variable, word
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def group(guest: "Guest") -> Group:
     options = []
     if guest.firmware:
         kind = "qcow2" if guest.firmware.endswith(".qcow2") else "raw"
-        value = f"{flash.format(0, kind)},file={doubled(guest.firmware)}"
+        value = f"{flash.format(0, kind)},file={plain_file(guest.firmware)}"
         options.append(Option("-drive", value))
     if guest.bios:
         options.append(Option("-bios", guest.bios))

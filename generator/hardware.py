@@ -53,7 +53,7 @@ KEYS: Keys = {
     "serial": values.many(devices.serial_line, "none", "window"),
     "audio": values.one_of(*devices.AUDIO),
     "agent": values.file,
-    "qmp": values.file,
+    "qmp": devices.qmp,
     "snapshot": values.boolean,
     "nfs": layout.nfs,
     "network": values.one_of(*network.KINDS),
@@ -79,7 +79,7 @@ class Hardware:
     serial: tuple[str, ...] = ("terminal",)
     audio: str = ""
     agent: str = ""  # the socket of the guest agent
-    qmp: str = ""  # a socket, or tcp:PORT
+    qmp: str = ""  # a socket
     snapshot: bool = False
     nfs: str = ""  # SERVER:/folder,options or /folder,options
     network: str = "tap"  # one of network.KINDS

@@ -33,6 +33,12 @@ def doubled(text: str) -> str:
     return text.replace(",", ",,")
 
 
+def plain_file(name: str) -> str:
+    """A file's name as a value of qemu's that may also be a protocol, as in nbd:..., or JSON."""
+    named = name if ":" not in name or name.startswith("/") else f"./{name}"
+    return doubled(named)
+
+
 def pairs(words: Sequence[str]) -> Iterator[Option]:
     """The words with each option's value beside it, for the reader; none is lost or added."""
     rest = list(words)

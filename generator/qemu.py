@@ -5,6 +5,8 @@ whole machine. Values hold the description's words as they are; writing them for
 renderer's work.
 """
 
+from itertools import pairwise
+
 from . import addressing, devices, disks, firmware, layout, network
 from .description import Guest
 from .machines import MACHINES, Machine
@@ -67,6 +69,15 @@ def needs(guest: Guest) -> dict[str, tuple[str, ...]]:
         "device": tuple(dict.fromkeys(listed)),
     }
     return {kind: words for kind, words in found.items() if words}
+
+
+def sandbox_denies(guest: Guest) -> str:
+    """The setting of -sandbox in the description's own arguments that keeps qemu from starting a
+    program with more rights than its own, "" without one."""
+    given = [after for one, after in pairwise(guest.qemu) if one in ("-sandbox", "--sandbox")]
+    settings = [setting for value in given for setting in value.split(",")]
+    denying = ("spawn=deny", "elevateprivileges=deny", "elevateprivileges=children")
+    return next((setting for setting in settings if setting in denying), "")
 
 
 def board(guest: Guest) -> str:

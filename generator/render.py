@@ -14,7 +14,7 @@ from ..helper import __version__
 from ..helper.commands import line
 from ..helper.plan import COMMENT, EARLIER, GROUP, GROUPS, MARK, Uplink
 from ..helper.plan import comment_of, plan_down, plan_last, plan_up
-from . import addressing, disks, firmware, qemu, requests, shell, steps
+from . import addressing, devices, disks, firmware, qemu, requests, shell, steps
 from .description import Description, Guest
 from .dhcp.resolvers import FILES as RESOLVERS
 from .errors import USAGE, TapdraftError
@@ -74,6 +74,17 @@ def _check(guest: Guest, dialect: str, attach: str) -> None:
             f"--attach={attach} needs the helper: qemu does not run as root",
             "leave out --dialect=nft, or --attach", USAGE,
         )  # fmt: skip
+    denied = qemu.sandbox_denies(guest)
+    if attach != "run" and denied:
+        raise TapdraftError(
+            f"guest {guest.name} has {denied} in -sandbox, and with --attach={attach} qemu starts "
+            "the helper itself", f"leave out {denied}, or use --attach=run", USAGE,
+        )  # fmt: skip
+    if denied and "bridge" in (guest.network, *(one.network for one in guest.interfaces)):
+        raise TapdraftError(
+            f"guest {guest.name} has {denied} in -sandbox, and a bridge, for which qemu starts "
+            "qemu-bridge-helper", f"leave out {denied}, or the bridge", USAGE,
+        )  # fmt: skip
     if attach == "helper" and guest.queues > 1:
         raise TapdraftError(
             f"guest {guest.name} has {guest.queues} queues: qemu takes one from a helper",
@@ -132,7 +143,7 @@ def _qemu(guest: Guest) -> dict[str, Any]:
         "cpu": qemu.cpu_of(guest), "older": qemu.older(guest), "proof": qemu.proof(machine),
         "kvm_cpu": guest.cpu or machine.kvm, "kvm_machine": machine.kvm_machine,
         "firmware": found, "firmware_package": firmware.package(guest) if found else "",
-        "packed": disks.packed(guest),
+        "packed": disks.packed(guest), "has_password": guest.display in devices.SHARED,
     }  # fmt: skip
 
 

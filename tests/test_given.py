@@ -46,7 +46,7 @@ def test_each_option_means_the_key_of_its_name() -> None:
         (["--serial=tcp:4444,terminal"], "serial", ("tcp:4444", "terminal")),
         (["--audio=pa"], "audio", "pa"),
         (["--agent=a"], "agent", "a"),
-        (["--qmp=tcp:5"], "qmp", "tcp:5"),
+        (["--qmp=q"], "qmp", "q"),
         (["--firmware=uefi"], "firmware", "uefi"),
         (["--snapshot"], "snapshot", True),
         (["--append=debug nosplash"], "append", "quiet debug nosplash"),

@@ -46,7 +46,7 @@ def accepted(
             argv[index] = "none"
         if argv[index - 1] == "-audiodev":
             argv[index] = re.sub("^[a-z]+", "none", word)
-        if argv[index - 1] == "-serial" and word in ("mon:stdio", "mon:vc"):
+        if argv[index - 1] == "-serial" and word in ("mon:stdio", "mon:vc", "vc"):
             argv[index] = "null"
     script = HERE / "qmp_quit.py"
     return subprocess.run(
