@@ -17,7 +17,7 @@ PACKAGING = ROOT / "packaging"
 LAUNCHER = "usr/libexec/tapdraft/tapdraft-helper"
 SCRIPTS = [
     "clean-root", "package-life", "recipes", "service-life", "test-packages", "test-wheels",
-    "capability", "debian/build", "debian/tests/helper", "debian/tests/render",
+    "capability", "group-members", "debian/build", "debian/tests/helper", "debian/tests/render",
     "debian/tapdraft-helper.postinst", "debian/tapdraft-helper.postrm", "rpm/build", "rpm/smoke",
 ]  # fmt: skip
 
