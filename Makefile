@@ -33,6 +33,9 @@ GROUP = tapdraft
 # 1 for NixOS, where not the launcher has the capability but a wrapper that starts it.
 WRAPPED = 0
 
+# Nobody else can write to what is built or installed, whatever the umask is.
+.SHELLFLAGS = -c 'umask 022 && eval "$$1"' sh
+
 # The distribution's own Python: the launcher embeds it, so all of it must be root's.
 PYTHON = /usr/bin/python3
 PKG_CONFIG = pkg-config
@@ -54,7 +57,7 @@ HELPER_FILES = $(sort $(wildcard helper/*.py helper/*.nft))
 CLI_FILES = $(HELPER_FILES) $(sort $(shell find generator templates -name '*.py' -o -name '*.j2'))
 HELPER_MANUALS = $(sort $(wildcard man/tapdraft-helper.8 man/tapdraft-policy.conf.5))
 CLI_MANUALS = $(filter-out $(HELPER_MANUALS),$(sort $(wildcard man/*.1 man/*.5 man/*.7 man/*.8)))
-TEXTS = $(sort $(wildcard man/text/*.txt))
+DOCUMENTS = README.md CHANGELOG.md SECURITY.md $(sort $(wildcard doc/*.md man/text/*.txt))
 MANUALS = $(HELPER_MANUALS) $(CLI_MANUALS)
 COMPLETIONS = $(DESTDIR)$(BASHCOMPDIR)/tapdraft $(DESTDIR)$(ZSHCOMPDIR)/_tapdraft $(DESTDIR)$(FISHCOMPDIR)/tapdraft.fish
 STAGE = $(BUILD)/stage
@@ -123,40 +126,58 @@ check:
 
 install: install-command install-helper
 
-# $(call copy_tree,FOLDER): what is staged of it, in place of what was there.
+# $(call make_folders,FOLDER...): folders of the system's, which are left as they are if they are there.
+make_folders = mkdir -p $(addprefix $(DESTDIR),$(1))
+# $(call own_folders,FOLDER...): folders of ours, which nobody else can write to, whatever the umask is.
+own_folders = $(call make_folders,$(dir $(1))) && $(INSTALL) -d -m 755 $(addprefix $(DESTDIR),$(1))
+
+# $(call copy_tree,FOLDER): what is staged of it, in place of what was there. It is copied beside that and
+# then renamed: a call that is made meanwhile finds all of the one or all of the other.
 define copy_tree
-rm -rf $(DESTDIR)$(1)
-cd $(STAGE) && find .$(1) -type f | LC_ALL=C sort | while read -r file; do \
-	$(INSTALL) -D -m 644 "$$file" "$(abspath $(DESTDIR))/$${file#./}" || exit 1; done
+rm -rf $(DESTDIR)$(1).new
+$(call own_folders,$(1) $(1).new)
+cd $(STAGE)$(1) && find . -mindepth 1 -type d | LC_ALL=C sort | while read -r folder; do \
+	$(INSTALL) -d -m 755 "$(abspath $(DESTDIR)$(1).new)/$$folder" || exit 1; done
+cd $(STAGE)$(1) && find . -type f | LC_ALL=C sort | while read -r file; do \
+	$(INSTALL) -m 644 "$$file" "$(abspath $(DESTDIR)$(1).new)/$$file" || exit 1; done
+$(PYTHON) -I packaging/put-in-place $(DESTDIR)$(1)
 endef
 define copy_manuals
+$(call make_folders,$(addprefix $(MANDIR)/man,1 5 7 8))
 for page in $(1); do \
-	$(INSTALL) -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page#man/} || exit 1; done
+	$(INSTALL) -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page#man/} || exit 1; done
 endef
 
 install-command: all
 	$(call copy_tree,$(CLIDIR))
-	$(INSTALL) -D -m 755 $(STAGE)$(BINDIR)/tapdraft $(DESTDIR)$(BINDIR)/tapdraft
+	$(call make_folders,$(BINDIR) $(BASHCOMPDIR) $(ZSHCOMPDIR) $(FISHCOMPDIR))
+	$(INSTALL) -m 755 $(STAGE)$(BINDIR)/tapdraft $(DESTDIR)$(BINDIR)/tapdraft.new
+	mv -f $(DESTDIR)$(BINDIR)/tapdraft.new $(DESTDIR)$(BINDIR)/tapdraft
 	$(call copy_manuals,$(CLI_MANUALS))
-	for text in $(TEXTS); do $(INSTALL) -D -m 644 $$text $(DESTDIR)$(DOCDIR)/$${text##*/} || exit 1; done
-	$(INSTALL) -D -m 644 $(BUILD)/completion/bash $(DESTDIR)$(BASHCOMPDIR)/tapdraft
-	$(INSTALL) -D -m 644 $(BUILD)/completion/zsh $(DESTDIR)$(ZSHCOMPDIR)/_tapdraft
-	$(INSTALL) -D -m 644 $(BUILD)/completion/fish $(DESTDIR)$(FISHCOMPDIR)/tapdraft.fish
+	$(call own_folders,$(DOCDIR))
+	for text in $(DOCUMENTS); do $(INSTALL) -m 644 $$text $(DESTDIR)$(DOCDIR)/$${text##*/} || exit 1; done
+	$(INSTALL) -m 644 $(BUILD)/completion/bash $(DESTDIR)$(BASHCOMPDIR)/tapdraft
+	$(INSTALL) -m 644 $(BUILD)/completion/zsh $(DESTDIR)$(ZSHCOMPDIR)/_tapdraft
+	$(INSTALL) -m 644 $(BUILD)/completion/fish $(DESTDIR)$(FISHCOMPDIR)/tapdraft.fish
 
+# The launcher last, and whole: it has its group and capability before it has its name.
 install-helper: all
 	$(call copy_tree,$(HELPERDIR))
 	$(call copy_manuals,$(HELPER_MANUALS))
-	$(INSTALL) -D -m 644 packaging/systemd/tapdraft.sysusers $(DESTDIR)$(SYSUSERSDIR)/tapdraft.conf
-	$(INSTALL) -D -m 644 packaging/networks/05-tapdraft.network $(DESTDIR)$(NETWORKDDIR)/05-tapdraft.network
-	$(INSTALL) -D -m 644 packaging/networks/networkmanager.conf $(DESTDIR)$(NMDIR)/05-tapdraft.conf
-	[ -e $(DESTDIR)$(POLICY) ] || $(INSTALL) -D -m 644 packaging/policy.conf $(DESTDIR)$(POLICY)
-	$(INSTALL) -D -m 750 $(BUILD)/tapdraft-helper $(DESTDIR)$(LAUNCHER)
-	@DESTDIR='$(DESTDIR)' sh packaging/capability $(LAUNCHER) $(GROUP)
+	$(call make_folders,$(SYSUSERSDIR) $(NETWORKDDIR) $(NMDIR))
+	$(INSTALL) -m 644 packaging/systemd/tapdraft.sysusers $(DESTDIR)$(SYSUSERSDIR)/tapdraft.conf
+	$(INSTALL) -m 644 packaging/networks/05-tapdraft.network $(DESTDIR)$(NETWORKDDIR)/05-tapdraft.network
+	$(INSTALL) -m 644 packaging/networks/networkmanager.conf $(DESTDIR)$(NMDIR)/05-tapdraft.conf
+	$(call own_folders,$(patsubst %/,%,$(dir $(POLICY) $(LAUNCHER))))
+	[ -e $(DESTDIR)$(POLICY) ] || $(INSTALL) -m 644 packaging/policy.conf $(DESTDIR)$(POLICY)
+	$(INSTALL) -m 750 $(BUILD)/tapdraft-helper $(DESTDIR)$(LAUNCHER).new
+	@DESTDIR='$(DESTDIR)' sh packaging/capability $(LAUNCHER) $(GROUP) $(DESTDIR)$(LAUNCHER).new
+	mv -f $(DESTDIR)$(LAUNCHER).new $(DESTDIR)$(LAUNCHER)
 
 # Scripts look for tapdraft-helper in LIBEXECDIR first: the launcher there has to be closed to its group.
 install-service: all
 	[ -d $(DESTDIR)$(HELPERDIR)/tapdraft ] || { echo "error: first make install-helper" >&2; exit 1; }
-	@mkdir -p $(DESTDIR)$(UNITDIR)
+	$(call make_folders,$(UNITDIR))
 	$(INSTALL) -m 644 packaging/systemd/tapdraft.socket $(DESTDIR)$(UNITDIR)/tapdraft.socket
 	for name in tapdraft@.service client; do \
 		sed 's|@HELPERDIR@|$(HELPERDIR)|g; s|@PYTHON@|$(PYTHON)|g' packaging/systemd/$$name.in \
@@ -170,22 +191,27 @@ install-service: all
 
 uninstall:
 	rm -f $(DESTDIR)$(UNITDIR)/tapdraft.socket $(DESTDIR)$(UNITDIR)/tapdraft@.service
-	rm -rf $(DESTDIR)$(HELPERDIR) $(DESTDIR)$(CLIDIR)
+	rm -rf $(foreach end,/ .new .old,$(DESTDIR)$(HELPERDIR)$(end) $(DESTDIR)$(CLIDIR)$(end))
 	rm -f $(DESTDIR)$(LAUNCHER) $(DESTDIR)$(BINDIR)/tapdraft $(COMPLETIONS) $(DESTDIR)$(SYSUSERSDIR)/tapdraft.conf
 	rm -f $(foreach page,$(notdir $(MANUALS)),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(page))
 	rm -f $(DESTDIR)$(NETWORKDDIR)/05-tapdraft.network $(DESTDIR)$(NMDIR)/05-tapdraft.conf
-	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,$(notdir $(TEXTS)))
+	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,$(notdir $(DOCUMENTS)))
 	@if cmp -s packaging/policy.conf $(DESTDIR)$(POLICY); then rm $(DESTDIR)$(POLICY); \
 	elif [ -e $(DESTDIR)$(POLICY) ]; then echo "note: $(DESTDIR)$(POLICY) was changed and is kept"; fi
 	@for folder in $(dir $(LAUNCHER) $(POLICY)) $(DOCDIR); do \
 		[ ! -d $(DESTDIR)$$folder ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$$folder; done
 	@[ -n '$(DESTDIR)' ] || echo "note: the group $(GROUP) is kept; remove it with: groupdel $(GROUP)"
 
-# What git knows of, as it is in this folder; all files where the source was unpacked from such an archive.
+# What git knows of, as it is in this folder. Where the source was unpacked from such an archive, what belongs
+# to it by name: not what was built or left there.
+SOURCES = .ci .gitignore CHANGELOG.md LICENSE Makefile README.md SECURITY.md doc generator helper man packaging \
+	pyproject.toml setup.cfg templates tests
+
 dist:
 	@mkdir -p $(BUILD)
-	{ git ls-files -z 2>/dev/null | grep -z . || \
-		find . -name .git -prune -o -path './$(BUILD)' -prune -o -name __pycache__ -prune -o -type f -printf '%P\0'; } | \
+	{ git ls-files -z 2>/dev/null | grep -z . || find $(SOURCES) \
+		\( -name __pycache__ -o -name '*.egg-info' -o -name '.*_cache' -o -name .hypothesis \) -prune \
+		-o -type f ! -name '*.pyc' ! -name '*~' ! -name '.*.sw?' -print0; } | \
 	LC_ALL=C sort -z | \
 	tar --create --null --files-from=- --format=ustar --mtime=@$(EPOCH) --mode=u+rw,go=rX \
 		--owner=0 --group=0 --numeric-owner --transform='s,^,tapdraft-$(VERSION)/,' | \

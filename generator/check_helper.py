@@ -48,7 +48,7 @@ def capability(_: Place) -> Iterator[Finding]:
         mount = _mount(path)
         yield error(
             "nosuid", f"{path} is on a nosuid mount, where capabilities of files do not count",
-            f"mount -o remount,suid {mount}   (as root), or install it elsewhere",
+            f"mount -o remount,bind,suid {mount}   (as root), or install it elsewhere",
         )  # fmt: skip
     status = _status()
     if status.get("NoNewPrivs") == "1":

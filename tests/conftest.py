@@ -27,8 +27,9 @@ from labsite import Site  # noqa: E402
 
 NO_SKIP = os.environ.get("TAPDRAFT_NO_SKIP") == "1"
 
-# A shell's background job ignores it, and what a test starts would, too.
+# A shell's background job ignores the one, nohup the other, and what a test starts would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_runtest_makereport(

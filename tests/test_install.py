@@ -7,12 +7,13 @@ import os
 import re
 import shutil
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from labrun import Namespace, Result
-from labsite import ROOT, Site
+from labsite import CACHE_TAG, ROOT, Site
 
 LAUNCHER = "/usr/local/libexec/tapdraft/tapdraft-helper"
 HELPERDIR = "/usr/local/lib/tapdraft"
@@ -61,13 +62,112 @@ def test_nothing_is_setuid_or_open_to_writing(ordinary: tuple[Path, str]) -> Non
     assert programs == {LAUNCHER, "/usr/local/bin/tapdraft"}
 
 
+@pytest.mark.parametrize("umask", ["000", "077"])
+def test_what_is_built_and_installed_is_root_s_alone_to_write_whatever_the_umask(
+        fresh: Callable[..., Result], ordinary: object, umask: str) -> None:
+    build = "umask $1 && rm -rf build && make install install-service"
+    fresh(["sh", "-c", build, "sh", umask], cwd="/opt/source", limit=180).check()
+    folders = ["/usr/local", "/etc/tapdraft", "/opt/source/build"]
+    assert fresh(["find", *folders, "-perm", "/022", "!", "-type", "l"]).check().stdout == ""
+    closed = fresh(["find", *folders, "!", "-perm", "-444", "!", "-type", "l"]).check().stdout
+    assert closed == f"{LAUNCHER}\n"
+
+
+def test_folders_of_the_system_keep_their_modes(
+        fresh: Callable[..., Result], ordinary: object) -> None:
+    fresh(["install", "-d", "-m", "2775", "/usr/local/lib", "/usr/local/share/man/man1"]).check()
+    fresh(["make", "-C", "/opt/source", "install"], limit=180).check()
+    modes = fresh(["stat", "-c", "%a", "/usr/local/lib", "/usr/local/share/man/man1"]).check()
+    assert modes.stdout == "2775\n2775\n"
+
+
+def test_the_documents_that_the_readme_links_to_are_installed(ordinary: tuple[Path, str]) -> None:
+    documents = ordinary[0] / "usr/local/share/doc/tapdraft"
+    text = (documents / "README.md").read_text()
+    links = {Path(link).name for link in re.findall(r"\]\(([\w./-]+\.(?:md|txt))\)", text)}
+    assert "SECURITY.md" in links
+    here = {path.name for path in documents.iterdir()}
+    assert links - here == set()
+    assert {path.name for path in (ROOT / "doc").glob("*.md")} - here == set()
+
+
+# Starts the helper over and over until it is told to end; prints what was not as it should be.
+CALLS = """
+import subprocess, sys
+count = 0
+print("begun", flush=True)
+while not __import__("os").path.exists("/tmp/enough") or count == 0:
+    done = subprocess.run([sys.argv[1], "--version"], capture_output=True, text=True)
+    count += 1
+    if done.returncode or done.stderr or not done.stdout.startswith("tapdraft-helper "):
+        sys.exit(f"call {count}: {done}")
+print(count)
+"""
+
+
+def test_calls_that_are_made_while_it_is_installed_anew_are_answered(site: Site) -> None:
+    site.path("/tmp/enough").unlink(missing_ok=True)
+    calls = site.space.start(["/usr/bin/python3", "-c", CALLS, LAUNCHER], user="alice")
+    calls.expect("begun")
+    for _ in range(8):
+        site.run(["make", "-C", site.source, "install-helper"], limit=180).check()
+    site.write("/tmp/enough", "")
+    calls.expect(r"^\d+\r?$")
+    assert calls.wait() == 0
+    site.path("/tmp/enough").unlink()
+    assert not site.path(f"{HELPERDIR}.new").exists()
+    assert not site.path(f"{LAUNCHER}.new").exists()
+
+
+def test_members_of_a_group_that_existed_before_are_named(
+        fresh: Callable[..., Result], ordinary: object) -> None:
+    said = fresh(["make", "-C", "/opt/source", "install"], limit=180).check().stderr
+    assert ("note: the group tapdraft existed before; its members may now run tapdraft-helper: "
+            "alice bob\nhint: to remove a user from it: gpasswd --delete USER tapdraft\n") in said
+    again = fresh(["make", "-C", "/opt/source", "install"], limit=180).check().stderr
+    assert "existed before" not in again
+
+
+def test_a_source_archive_made_without_git_is_the_same(
+        fresh: Callable[..., Result], ordinary: object, tmp_path: Path) -> None:
+    """What was built or left in the folder does not get into it."""
+    subprocess.run(["make", "-s", "dist", f"BUILD={tmp_path}"], cwd=ROOT, check=True)
+    [archive] = tmp_path.glob("*.tar.gz")
+    subprocess.run(["tar", "-C", tmp_path, "-xzf", archive], check=True)
+    [folder] = (path for path in tmp_path.iterdir() if path.is_dir())
+    for junk in ("build/x", "tapdraft.egg-info/PKG-INFO", "helper/__pycache__/x.pyc", "out/web/run",
+                 ".pytest_cache/x", "tests/.hypothesis/x", ".venv/bin/python", "helper/plan.py~"):
+        (folder / junk).parent.mkdir(parents=True, exist_ok=True)
+        (folder / junk).write_text("junk")
+    subprocess.run(["make", "-s", "dist", f"BUILD={tmp_path}/again"], cwd=folder, check=True)
+    assert (tmp_path / "again" / archive.name).read_bytes() == archive.read_bytes()
+
+
+def test_the_command_works_without_what_only_the_helper_needs(tmp_path: Path) -> None:
+    """python-prctl is compiled from source: `pip install .` has to do without libcap's headers."""
+    (tmp_path / "prctl.py").write_text("raise ImportError('there is no python-prctl')")
+    (tmp_path / "tapdraft").symlink_to(ROOT)
+    (tmp_path / "net.toml").write_text(
+        '[network]\nsubnet = "192.168.7.0/24"\n[guest.web]\nkernel = "vmlinuz"\n')
+    for words in (["render", "net.toml"], ["list"], ["check", "net.toml"]):
+        done = subprocess.run(
+            ["/usr/bin/python3", "-m", "tapdraft.generator", *words], cwd=tmp_path, text=True,
+            capture_output=True, check=False, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": "."})
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode == (4 if words[0] == "check" else 0), done
+    assert (tmp_path / "out/web/run").exists()
+    requires = (ROOT / "setup.cfg").read_text().split("[options.extras_require]")
+    assert "prctl" not in requires[0]
+    assert "prctl" in requires[1]
+
+
 def test_the_privileged_folder_holds_the_helper_and_nothing_else(
         ordinary: tuple[Path, str]) -> None:
     names = {name for name in contents(ordinary[0]) if name.startswith(f"{HELPERDIR}/")}
     folder = f"{HELPERDIR}/tapdraft/helper"
     sources = {f"{folder}/{path.name}" for path in (ROOT / "helper").iterdir()
                if path.suffix in (".py", ".nft")}
-    compiled = {re.sub(r"(\w+)\.py$", r"__pycache__/\1.cpython-311.pyc", name)
+    compiled = {re.sub(r"(\w+)\.py$", rf"__pycache__/\1.{CACHE_TAG}.pyc", name)
                 for name in sources if name.endswith(".py")}
     assert names == sources | compiled | {f"{folder}/ruleset.bin"}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from labrun import Result
-from labsite import ROOT, Site
+from labsite import ROOT, STDLIB, VERSION, Site
 
 PREFIX = "/usr/local/stub"
 LAUNCHER = f"{PREFIX}/launcher"
@@ -424,8 +424,8 @@ def fixed(name: str) -> list[str]:
 
 
 def test_python_imports_from_the_fixed_folders_only(stubbed: Site, hostile: str) -> None:
-    site_packages = "/usr/local/lib/python3.11/dist-packages"
-    own_packages = "/home/alice/.local/lib/python3.11/site-packages"
+    site_packages = f"/usr/local/lib/python{VERSION}/dist-packages"
+    own_packages = f"/home/alice/.local/lib/python{VERSION}/site-packages"
     for path in (f"{own_packages}/evil.pth", f"{own_packages}/usercustomize.py"):
         stubbed.write(path, "import sys; print('evil')", owner="alice")
     stubbed.write(f"{site_packages}/evil.pth", "import sys; print('evil')")
@@ -458,7 +458,7 @@ def test_all_that_the_real_helper_imports_is_checked() -> None:
 @pytest.mark.parametrize("spoil", ["chmod g+w", "chmod o+w", "chown alice"])
 @pytest.mark.parametrize("path", [
     f"{HELPER}/__main__.py", HELPER, f"{PREFIX}/lib/tapdraft", f"{PREFIX}/lib", PREFIX, "/usr",
-    "/usr/lib/python3.11", "/usr/lib/python3", "/usr/lib/python3/dist-packages/prctl.py",
+    STDLIB, "/usr/lib/python3", "/usr/lib/python3/dist-packages/prctl.py",
     "/usr/lib/python3/dist-packages/pyroute2",
     "/usr/lib/python3/dist-packages/pyroute2/netlink/__init__.py"])
 def test_files_that_others_could_change_are_refused(stubbed: Site, path: str, spoil: str) -> None:
@@ -473,7 +473,7 @@ def test_files_that_others_could_change_are_refused(stubbed: Site, path: str, sp
 
 
 @pytest.mark.parametrize("plant", [
-    "ln -s /usr/lib/python3.11/json/__init__.py", "mkfifo", "install -D -m 644 -o alice /dev/null",
+    f"ln -s {STDLIB}/json/__init__.py", "mkfifo", "install -D -m 644 -o alice /dev/null",
     "install -d -m 700 -o alice",
 ])
 def test_files_added_to_the_helper_must_be_plain_and_root_s(

@@ -25,9 +25,9 @@ RDEPEND="
 		dev-python/docopt-ng[${PYTHON_USEDEP}]
 		dev-python/jinja2[${PYTHON_USEDEP}]
 		dev-python/pyroute2[${PYTHON_USEDEP}]
-		dev-python/python-prctl[${PYTHON_USEDEP}]
 	')
 	helper? (
+		$(python_gen_cond_dep 'dev-python/python-prctl[${PYTHON_USEDEP}]')
 		acct-group/tapdraft
 		sys-libs/libseccomp
 	)
@@ -62,5 +62,12 @@ src_install() {
 }
 
 pkg_postinst() {
-	use helper && fcaps_pkg_postinst
+	use helper || return 0
+	fcaps_pkg_postinst
+	# acct-group/tapdraft takes an existing group as it is.
+	local members
+	members=$(getent group tapdraft | cut -d : -f 4)
+	if [[ -z ${REPLACING_VERSIONS} && -n ${members} ]]; then
+		ewarn "The group tapdraft has members, who may now run tapdraft-helper: ${members}"
+	fi
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from attacker import UP, assert_refused, assert_up, attack, program, take_down
 from labnet import PYTHON, Lab
-from labsite import HELPER, Site
+from labsite import CACHE_TAG, HELPER, LIBPYTHON, STDLIB, VERSION, Site
 
 IN_THE_WAY = 4
 # A module or library that tells of having been run, in a place that every user can write to.
@@ -90,14 +90,10 @@ INTERPRETER = {
 @pytest.mark.parametrize("variable", [*LOADER, "all"])
 def test_the_loader_obeys_no_variable(target: Lab, library: str, variable: str) -> None:
     """To the loader the program is as privileged as a setuid one."""
-    target.run(
-        [
-            "sh",
-            "-c",
-            "mkdir -p /tmp/libs; for name in libc.so.6 libseccomp.so.2 "
-            f"libpython3.11.so.1.0; do cp {library} /tmp/libs/$name; done",
-        ]
-    ).check()
+    loaded = target.run(["ldd", HELPER]).check().stdout
+    for name in ("libc.so.6", "libseccomp.so.2", LIBPYTHON):
+        assert name in loaded, "the trap is for a library that the launcher does not load"
+        target.run(["install", "-D", library, f"/tmp/libs/{name}"]).check()
     settings = LOADER if variable == "all" else {variable: LOADER[variable]}
     done = target.helper(*UP, env=settings)
     assert_up(done)
@@ -152,7 +148,7 @@ def test_modules_in_the_working_folder_are_not_imported(target: Lab) -> None:
     ):
         target.write(f"{folder}/{name}.py", TELLTALE, owner="alice")
     target.write(f"{folder}/pyvenv.cfg", f"home = {folder}\ninclude-system-site-packages = true\n")
-    target.write(f"{folder}/python311._pth", ".\nimport json\n")
+    target.write(f"{folder}/python{VERSION.replace('.', '')}._pth", ".\nimport json\n")
     target.run([PYTHON, "-m", "compileall", "-q", folder]).check()
     assert_up(target.helper(*UP, cwd=folder))
     assert not was_run(target.site)
@@ -180,17 +176,17 @@ def test_pth_files_and_usercustomize_in_the_users_site_are_not_run(target: Lab) 
 
 def test_a_poisoned_pycache_is_not_used(target: Lab) -> None:
     """Nobody but root can put one there, and PYTHONPYCACHEPREFIX leads nowhere."""
-    code = """
+    code = f"""
         helper = "/usr/local/lib/tapdraft/tapdraft/helper"
-        for folder in (helper, "/usr/lib/python3.11", "/tmp/prefix"):
+        for folder in (helper, {STDLIB!r}, "/tmp/prefix"):
             try:
                 os.makedirs(folder + "/__pycache__", exist_ok=True)
-                open(folder + "/__pycache__/json.cpython-311.pyc", "wb").close()
-                open(folder + "/__pycache__/policy.cpython-311.pyc", "wb").close()
+                open(folder + "/__pycache__/json.{CACHE_TAG}.pyc", "wb").close()
+                open(folder + "/__pycache__/policy.{CACHE_TAG}.pyc", "wb").close()
             except OSError:
                 continue
             print("could write below", folder, flush=True)
-        start(env={"PYTHONPYCACHEPREFIX": "/tmp/prefix"})
+        start(env={{"PYTHONPYCACHEPREFIX": "/tmp/prefix"}})
         """
     done = attack(target, "if True:\n" + code)
     assert done.stdout == "could write below /tmp/prefix\ntd-web is up\n", str(done)
@@ -492,7 +488,7 @@ def test_a_hard_link_is_the_same_program_or_cannot_be_made(target: Lab) -> None:
 
 def test_a_symbolic_link_is_the_same_program(target: Lab) -> None:
     """No path is taken from the name by which it was started: modules come from the same place."""
-    target.write("/home/alice/lib/python3.11/os.py", TELLTALE, owner="alice")
+    target.write(f"/home/alice/lib/python{VERSION}/os.py", TELLTALE, owner="alice")
     target.run(["mkdir", "-p", "/home/alice/bin"]).check()
     target.run(["ln", "-sf", HELPER, "/home/alice/bin/python3"]).check()
     assert_up(target.run(["/home/alice/bin/python3", *UP], user="alice"))
@@ -654,7 +650,7 @@ FILES = [
     "/usr/local/lib",
     "/usr/lib/python3/dist-packages/prctl.py",
     "/usr/lib/python3/dist-packages/pyroute2/netlink/__init__.py",
-    "/usr/lib/python3.11",
+    STDLIB,
 ]
 
 

@@ -62,7 +62,9 @@ class Namespace:
         ns = f"/proc/{self.pid}/ns"
         home = "/root" if user == "root" else f"/home/{user}"
         settings = {"PATH": PATH, "HOME": home, "USER": user, "LOGNAME": user,
-                    "LANG": "C.UTF-8", "TERM": "dumb", **(env or {})}
+                    "LANG": "C.UTF-8", "TERM": "dumb",
+                    # `python3 -m` would import from the current folder, whatever lies there.
+                    "PYTHONSAFEPATH": "1", **(env or {})}
         become = [] if user == "root" else [
             "setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups",
             "--inh-caps=-all", "--"]

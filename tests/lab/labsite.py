@@ -36,6 +36,21 @@ host     = open
 """
 
 
+
+
+def _of_python(expression: str) -> str:
+    """Something of the distribution's Python, which the launcher embeds: it need not be ours."""
+    code = f"import sys, sysconfig; print({expression})"
+    return subprocess.run(["/usr/bin/python3", "-I", "-c", code], check=True, text=True,
+                          capture_output=True).stdout.strip()  # fmt: skip
+
+
+VERSION = _of_python("'%d.%d' % sys.version_info[:2]")
+STDLIB = _of_python("sysconfig.get_path('stdlib')")
+LIBPYTHON = _of_python("sysconfig.get_config_var('INSTSONAME')")
+CACHE_TAG = _of_python("sys.implementation.cache_tag")
+
+
 class Syslog:
     """The other end of /dev/log: what programs inside have written to syslog."""
 

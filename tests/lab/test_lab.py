@@ -101,13 +101,16 @@ def _runs(pid: int) -> bool:
 
 
 def test_nothing_reaches_the_machine(bare_lab: Lab) -> None:
+    accounts = [Path(name).read_bytes() for name in ("/etc/passwd", "/etc/group")]
     bare_lab.write("/etc/tapdraft/policy.conf", "x")
     bare_lab.write("/usr/local/libexec/left", "x")
     bare_lab.write("/tmp/left-by-the-lab", "x")
     bare_lab.run(["sh", "-c", "echo x > /home/alice/left"], user="alice").check()
     for name in ("/etc/tapdraft", "/usr/local/libexec/left", "/tmp/left-by-the-lab", "/home/alice"):
         assert not os.path.lexists(name) or not os.path.samefile(name, bare_lab.site.path(name))
-    assert "61001" not in Path("/etc/passwd").read_text()
+    assert accounts == [Path(name).read_bytes() for name in ("/etc/passwd", "/etc/group")]
+    alice = bare_lab.run(["getent", "passwd", "alice"]).check().stdout
+    assert alice.startswith("alice:x:61001:")
     machine = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True)
     assert "02:00:00:00:" not in machine.stdout
 
@@ -126,7 +129,7 @@ def test_users_and_groups_are_there(bare_lab: Lab) -> None:
     assert bare_lab.run(["id", "-Gn"], user="alice").check().stdout == "alice tapdraft\n"
     assert bare_lab.run(["id", "-Gn"], user="mallory").check().stdout == "mallory\n"
     assert bare_lab.run(["id", "-u"], user="bob").check().stdout == "61002\n"
-    assert bare_lab.run(["env"], user="bob").check().stdout.count("\n") == 6
+    assert bare_lab.run(["env"], user="bob").check().stdout.count("\n") == 7
 
 
 def test_the_log_of_a_user_is_read(bare_lab: Lab) -> None:
