@@ -230,6 +230,9 @@ def test_ssh_is_the_users_own_with_the_guests_own_known_hosts(
     argv = ssh.argv(guest(DISK), "root", "/a %h/b", ["ls", "-l"])
     assert argv[-6:] == ["-l", "root", "--", "192.168.7.2", "ls", "-l"]
     assert 'UserKnownHostsFile="/a %%h/b"' in argv
+    assert "ProxyUseFdpass=yes" in argv
+    (through,) = [word for word in argv if word.startswith("ProxyCommand=")]
+    assert through.endswith("connect.py td-web 192.168.7.2 %p")
 
 
 def test_check_finds_that_the_scripts_would_not_find_what_answers(
