@@ -163,7 +163,9 @@ def _run(arguments: Arguments) -> int:
     guests = described.chosen(arguments["GUEST"])
     if len(guests) > 1:
         names = ", ".join(guest.name for guest in guests)
-        raise TapdraftError("which guest?", f"the description has {names}", USAGE)
+        what = f"{file} has {len(guests)} guests, and run starts one"
+        hint = f"name one of {names}: tapdraft run {file} {guests[0].name}"
+        raise TapdraftError(what, hint, USAGE)
     # Unlike render, which may be on another machine than the guest's files.
     given.need_files(guests, Path(file).parent)
     for finding in check_qemu.parts(Place(guests, Path(file).parent)):

@@ -76,7 +76,7 @@ def test_what_a_method_cannot_do_is_refused_with_the_place(what: str) -> None:
 
 @pytest.mark.parametrize("domain", ["Lab", "lab_x", "-a", "a..b", "a b", "x" * 64, ""])
 def test_a_domain_that_is_none_is_refused(domain: str) -> None:
-    with pytest.raises(BadDescription, match="this is no domain"):
+    with pytest.raises(BadDescription, match="this is not a domain"):
         guest(DISK, f'[network]\ndomain = "{domain}"\n')
 
 
