@@ -74,7 +74,7 @@ class Allotment:
             self.named[name] = self._without_tap(path, keys)
         elif "gateway" in keys and "address" not in keys:
             self.reading.wrong(
-                (*path, "gateway"), "a gateway without the guest's address", "give address as well"
+                (*path, "gateway"), "gateway needs an address", 'write address = "..." as well'
             )
         elif "address" in keys:
             found = self._named(path, keys["address"], keys.get("gateway"))
@@ -111,14 +111,14 @@ class Allotment:
         return None
 
     def _none_left(self, name: str, what: str) -> None:
-        hint = "give [network] a larger subnet"
+        hint = f'write a larger subnet in [network]: "{_larger(self.subnet)}"'
         self.reading.wrong(("guest", name), what, hint, at_key=True)
 
     def _without_tap(self, path: tuple[str, str], keys: dict[str, Any]) -> Addresses:
         for key in ("address", "gateway"):
             if key in keys:
-                what = f"{key} of a guest without a tap of tapdraft's"
-                self.reading.wrong((*path, key), what, "leave it out")
+                what = f'{key} needs network = "tap", not "{keys["network"]}"'
+                self.reading.wrong((*path, key), what, f"leave {key} out")
         return Addresses("", "", 30)
 
     def _named(self, path: tuple[str, str], guest: str, gateway: str | None) -> Addresses | None:
@@ -138,11 +138,12 @@ class Allotment:
         try:
             check_addresses(found.gateway, found.prefix, found.guest)
         except HelperError as error:
-            hint = error.hint or "name the host's side too: gateway"
+            hint = error.hint or 'name the host\'s address too: gateway = "ADDRESS/PREFIX"'
             return str(error), hint
         for address in (found.guest, found.gateway):
             if IPv4Address(address) not in self.subnet:
-                return f"{address} is not in {self.subnet}", "see subnet in [network]"
+                hint = "use an address in it, or write another subnet in [network]"
+                return f"{address} is not in the subnet {self.subnet}", hint
         for network in found.networks:
             other = self.taken.guest(network)
             if other:
@@ -154,3 +155,8 @@ def _other_of_its_block(guest: str) -> IPv4Address:
     """The other usable address of the guest's /30."""
     block = IPv4Network(f"{guest}/30", strict=False)
     return block[2] if guest == str(block[1]) else block[1]
+
+
+def _larger(subnet: IPv4Network) -> IPv4Network:
+    """The subnet with one or two bits less in its prefix, as far as a subnet can have them."""
+    return subnet.supernet(new_prefix=max(8, subnet.prefixlen - 2))

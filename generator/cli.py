@@ -119,7 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(argv: list[str]) -> Arguments:
-    if argv[:1] == ["ssh"] and len(argv) > 2 and argv[3:4] != ["--"]:  # what comes behind the guest is the guest's
+    # What stands behind the guest's name is the guest's.
+    if argv[:1] == ["ssh"] and len(argv) > 2 and argv[3:4] != ["--"]:
         argv = [*argv[:3], "--", *argv[3:]]
     if USAGE_TEXT.asks_for_help(argv):
         print(USAGE_TEXT.help(USAGE_TEXT.command(argv)), end="")
@@ -162,7 +163,9 @@ def _run(arguments: Arguments) -> int:
     guests = described.chosen(arguments["GUEST"])
     if len(guests) > 1:
         names = ", ".join(guest.name for guest in guests)
-        raise TapdraftError("which guest?", f"the description has {names}", USAGE)
+        what = f"{file} has {len(guests)} guests, and run starts one"
+        hint = f"name one of {names}: tapdraft run {file} {guests[0].name}"
+        raise TapdraftError(what, hint, USAGE)
     # Unlike render, which may be on another machine than the guest's files.
     given.need_files(guests, Path(file).parent)
     for finding in check_qemu.parts(Place(guests, Path(file).parent)):
@@ -220,7 +223,7 @@ def _dhcp(arguments: Arguments) -> int:
 
 def _ping(arguments: Arguments) -> int:
     guest = given.tapped(arguments["FILE"], arguments["GUEST"][0])
-    return reach.ping(guest.name, guest.address, given.number(arguments, "--timeout", 86400))
+    return reach.ping(guest, arguments["FILE"], given.number(arguments, "--timeout", 86400))
 
 
 def _ssh(arguments: Arguments) -> int:

@@ -4,6 +4,7 @@ Every key is a row of one of the tables below: its name and the function that re
 What a key means is in tapdraft.toml(5).
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -133,7 +134,8 @@ class Description:
         for name in names:
             if name not in known:
                 raise TapdraftError(
-                    f"the description has no guest '{name}'", f"it has {', '.join(known)}", 2
+                    f"the description has no guest '{name}'",
+                    f"name one of its guests: {', '.join(known)}", 2,
                 )
         return tuple(guest for guest in self.guests if not names or guest.name in names)
 
@@ -149,7 +151,8 @@ def load(file: str, change: Change = dict, *, look: bool = True) -> Description:
             content = stream.read(LARGEST + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise TapdraftError(f"{file} cannot be read: {reason}", "name a TOML file", 2) from None
+        hint = "name the TOML file that describes the guests; tapdraft.toml(5) has examples"
+        raise TapdraftError(f"{file} cannot be read: {reason}", hint, 2) from None
     if len(content) > LARGEST:
         raise TapdraftError(f"{file} is larger than {LARGEST >> 20} MiB", "", 2)
     return parse(content, file, change, Path(file).parent if look else None)
@@ -170,12 +173,17 @@ def parse(
             file, "", [Problem(line, 1, 1, "this is not UTF-8", "save the file as UTF-8")]
         ) from None
     LOOKED.clear()
+    if source.startswith("\ufeff"):
+        what = "the file begins with a byte order mark, U+FEFF"
+        hint = f"save it as UTF-8 without one: sed -i '1s/^\\xef\\xbb\\xbf//' {shlex.quote(file)}"
+        raise BadDescription(file, "", [Problem(1, 1, 1, what, hint)])
     reading = Reading(file, source, folder)
     top = reading.tables(("network", "guest"))
     network = Network(**reading.table(("network",), top.get("network", {}), NETWORK_KEYS))
     guests = _guests(reading, change(top.get("guest", {})), network)
     if not guests and not reading.problems:
-        reading.wrong((), "there is no guest", "write [guest.NAME] and its keys below it")
+        hint = "write [guest.NAME] and its keys below it"
+        reading.wrong((), "this description has no guest", hint)
     reading.finish()
     return Description(network=network, guests=tuple(guests))
 
@@ -225,21 +233,23 @@ def _judge(reading: Reading, guest: Guest) -> None:
     path = ("guest", guest.name)
     for key in ("initrd", "append"):
         if getattr(guest, key) and not guest.kernel:
-            reading.wrong((*path, key), f"{key} without a kernel", "name a kernel as well")
+            hint = 'write kernel = "vmlinuz" as well'
+            reading.wrong((*path, key), f"{key} needs a kernel", hint)
     if not (guest.kernel or guest.disks or guest.qemu):
-        what = f"guest {guest.name} has nothing to start from"
-        reading.wrong(path, what, "give it a kernel or a disk", at_key=True)
+        what = f"guest {guest.name} has neither a kernel nor a disk"
+        hint = f'write kernel = "vmlinuz" or disk = "disk.img" below [guest.{guest.name}]'
+        reading.wrong(path, what, hint, at_key=True)
     for key, given in (("user-data", guest.user_data), ("ssh-key", guest.ssh_keys)):
         if given and guest.addressing != "cloud-init":
-            what = f"{key} with addressing {guest.addressing}"
-            reading.wrong((*path, key), what, 'only "cloud-init" tells the guest of it')
+            what = f'{key} needs addressing = "cloud-init", not "{guest.addressing}"'
+            reading.wrong((*path, key), what, 'write addressing = "cloud-init"')
     for key, what, hint in hardware.objections(guest):
         if what:
             reading.wrong((*path, key), what, hint)
     if not guest.has_tap:
         if guest.addressing != "none":
-            what = f'addressing with network = "{guest.network}"'
-            reading.wrong((*path, "addressing"), what, "leave it out: only a tap has an address")
+            what = f'addressing needs network = "tap", not "{guest.network}"'
+            reading.wrong((*path, "addressing"), what, "leave addressing out")
         return
     what, hint = addressing.METHODS[guest.addressing].objection(guest)
     if what:

@@ -30,7 +30,7 @@ def serial_line(value: Any) -> str:
     if value in SERIAL or (value.startswith("file:") and len(value) > 5):
         return str(value)
     hint = "use terminal, window, none, tcp:PORT, listen:PORT or file:NAME"
-    raise Wrong("this is no serial line", hint)
+    raise Wrong("this is not a serial line", hint)
 
 
 def qmp(value: Any) -> str:
@@ -44,15 +44,16 @@ def objection(guest: "Guest") -> tuple[str, str, str]:
     """The key that is wrong, what is wrong with it, and what to do."""
     machine = MACHINES[guest.machine]
     if guest.serial.count("terminal") > 1:
-        return "serial", "there is one terminal", "name it once"
+        return "serial", "two serial lines lead to the terminal", 'write "terminal" once'
     if guest.display == "none" and "window" in guest.serial:
-        return "serial", "a serial line in a window, without a display", 'write display = "gtk"'
+        return "serial", 'a serial line in a "window" needs a display', 'write display = "gtk"'
     if guest.gl != "off" and guest.display not in ("gtk", "sdl"):
-        return "gl", f'gl with display = "{guest.display}"', 'write display = "gtk" or "sdl"'
+        what = f'gl needs display = "gtk" or "sdl", not "{guest.display}"'
+        return "gl", what, 'write display = "gtk" or "sdl", or leave gl out'
     if guest.audio not in ("", "none") and not machine.pci:
-        return "audio", f"machine {guest.machine} has no place for a sound card", "leave it out"
+        return "audio", f"machine {guest.machine} has no bus for a sound card", "leave audio out"
     if guest.agent and not machine.bus:
-        return "agent", f"machine {guest.machine} has no virtio-serial", "leave it out"
+        return "agent", f"machine {guest.machine} has no virtio-serial", "leave agent out"
     return "", "", ""
 
 

@@ -56,10 +56,17 @@ def kind(file: str) -> str:
     return FORMATS.get(splitext(stem(file))[1], "raw")
 
 
+def _format(value: Any) -> str:
+    if value == "vhd":
+        what = f"this is none of {', '.join(DISK_FORMATS)}"
+        raise Wrong(what, "did you mean vpc? It is qemu's name for vhd")
+    return str(values.one_of(*DISK_FORMATS)(value))
+
+
 _READ = values.table(
     "a disk",
     {
-        "file": values.file, "format": values.one_of(*DISK_FORMATS), "readonly": values.boolean,
+        "file": values.file, "format": _format, "readonly": values.boolean,
         "bus": values.one_of(*BUSES),
     },
 )  # fmt: skip
@@ -68,7 +75,8 @@ _READ = values.table(
 def disk(value: Any) -> Disk:
     """A file's name, or a table of `file`, `format`, `readonly` and `bus`."""
     if not isinstance(value, str | dict):
-        raise Wrong(f"this is {values.named(value)}, not a file's name or a table")
+        hint = 'write "disk.img", or { file = "disk.img", readonly = true }'
+        raise Wrong(f"this is {values.named(value)}, not a file's name or a table", hint)
     found = _READ({"file": value} if isinstance(value, str) else value)
     if "file" not in found:
         raise Wrong("this disk has no file", 'write file = "disk.img"')
@@ -92,8 +100,8 @@ def objection(guest: "Guest") -> tuple[str, str]:
     files = [disk.file for disk in guest.disks if is_packed(disk.file)]
     if files and not guest.snapshot:
         return (
-            f"{files[0]} is compressed: what the guest writes could not be kept",
-            "write snapshot = true, or unpack it",
+            f"{files[0]} is compressed: the guest's writes cannot be kept",
+            "write snapshot = true to discard them, or unpack the disk",
         )
     if len(files) > len(DESCRIPTORS):
         return f"at most {len(DESCRIPTORS)} disks can be compressed", "unpack some"

@@ -85,8 +85,8 @@ def package(guest: "Guest") -> str:
 def objection(guest: "Guest") -> tuple[str, str]:
     if guest.firmware in WORDS and not places(guest):
         return (
-            f'there is no firmware = "{guest.firmware}" for machine {guest.machine}',
-            "name a file, or leave it out",
+            f'machine {guest.machine} has no firmware "{guest.firmware}"',
+            'write firmware = "FILE" with a firmware of your own, or leave firmware out',
         )
     return "", ""
 

@@ -102,8 +102,10 @@ def tapped(file: str, name: str) -> description.Guest:
 
 def need_tap(guest: description.Guest) -> description.Guest:
     if not guest.has_tap:
-        what = f'guest {guest.name} has network = "{guest.network}": its address is not known here'
-        raise TapdraftError(what, "only a tap leads from here to its guest", USAGE)
+        kind = f'guest {guest.name} has network = "{guest.network}"'
+        what = f"{kind}, and only a tap leads to a guest"
+        hint = f'write network = "tap" below [guest.{guest.name}]'
+        raise TapdraftError(what, hint, USAGE)
     return guest
 
 
@@ -112,18 +114,21 @@ def need_files(guests: Any, folder: Path) -> None:
     missing = [str(path) for path in needed if not path.is_file() and not path.is_block_device()]
     if missing:
         what = f"there is no file {', '.join(missing)}"
-        raise TapdraftError(what, "names are relative to the description's folder", USAGE)
+        hint = "put it there, or correct its name: names are relative to the description's folder"
+        raise TapdraftError(what, hint, USAGE)
 
 
 def number(arguments: Arguments, option: str, most: int) -> int:
     given = str(arguments[option])
     if not (given.isascii() and given.isdigit() and 1 <= int(given) <= most):
-        raise TapdraftError(f"{option}={given} is no number from 1 to {most}", "", USAGE)
+        what = f"{option}={given} is not a number from 1 to {most}"
+        raise TapdraftError(what, f"write for example {option}={min(60, most)}", USAGE)
     return int(given)
 
 
 def word(arguments: Arguments, option: str, words: tuple[str, ...]) -> str:
     word = str(arguments[option])
     if word not in words:
-        raise TapdraftError(f"{option}={word} is not known", f"use {', '.join(words)}", USAGE)
+        what = f"{option} cannot be '{word}'"
+        raise TapdraftError(what, f"use {option}={f' or {option}='.join(words)}", USAGE)
     return word

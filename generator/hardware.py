@@ -30,11 +30,12 @@ _INTERFACE = values.table(
 def _interface(value: Any) -> Interface:
     found = _INTERFACE(value)
     if (found.get("network") == "bridge") != ("bridge" in found):
-        raise values.Wrong("which bridge?", 'write { network = "bridge", bridge = "br0" }')
+        what = "network = \"bridge\" and the bridge's name go together"
+        raise values.Wrong(what, 'write { network = "bridge", bridge = "br0" }')
     if "network" not in found:
-        raise values.Wrong("of what kind?", 'write { network = "user" }')
+        raise values.Wrong("this interface has no network", 'write { network = "user" }')
     if found["network"] == "bridge" and "forward" in found:
-        raise values.Wrong("a bridge forwards no ports", 'write network = "user"', ("forward",))
+        raise values.Wrong('forward needs network = "user"', 'write network = "user"', ("forward",))
     return Interface(
         found["network"], found.get("bridge", ""), found.get("mac", ""), found.get("nic", ""),
         found.get("forward", ()),
@@ -103,9 +104,9 @@ def objections(guest: "Guest") -> Iterator[tuple[str, str, str]]:
         what = f"machine {guest.machine} has no way to tell the kernel what it is"
         yield "kernel", what, 'name the device tree: dtb = "board.dtb"'
     if guest.dtb and not guest.kernel:
-        yield "dtb", "dtb without a kernel", "name a kernel as well"
+        yield "dtb", "dtb needs a kernel", 'write kernel = "Image" as well'
     if guest.firmware and guest.bios:
-        yield "bios", "bios and firmware are two ways of the same", "leave one of them out"
+        yield "bios", "bios and firmware are both given", "leave one of them out"
     yield ("firmware", *firmware.objection(guest))
     yield ("disk", *disks.objection(guest))
     yield devices.objection(guest)

@@ -46,7 +46,7 @@ def dhcp(guest: "Guest") -> tuple[str, ...]:
 def nfs(value: Any) -> str:
     """FOLDER, SERVER:FOLDER, and either with ,OPTIONS."""
     if not _NFS.fullmatch(text(value)):
-        raise Wrong("this is no NFS export", 'write "/srv/root", or "SERVER:/srv/root"')
+        raise Wrong("this is not an NFS export", 'write "/srv/root", or "SERVER:/srv/root"')
     return str(value)
 
 
@@ -64,10 +64,10 @@ def nfs_objection(guest: "Guest") -> tuple[str, str]:
     if not guest.nfs:
         return "", ""
     if not guest.kernel:
-        return "nfs without a kernel", "name a kernel as well"
+        return "nfs needs a kernel", 'write kernel = "vmlinuz" as well'
     if guest.nfs.startswith("/"):
         if guest.has_tap and not guest.host_open:
             return "the host's NFS server is closed to the guest", 'write host = "open"'
         if guest.network not in ("tap", "user"):
-            return "nfs does not say from where", 'write "SERVER:/folder"'
+            return "nfs names a folder and no server", 'write "SERVER:/folder"'
     return "", ""

@@ -79,18 +79,21 @@ def objection(guest: "Guest") -> tuple[str, str, str]:
     """The key that is wrong, what is wrong with it, and what to do."""
     kind = guest.network
     if (kind == "bridge") != bool(guest.bridge):
-        what = "bridge without the network of that kind" if guest.bridge else "which bridge?"
-        return "bridge", what, 'write network = "bridge" and bridge = "br0"'
+        if guest.bridge:
+            what = f'bridge needs network = "bridge", not "{kind}"'
+            return "bridge", what, 'write network = "bridge", or leave bridge out'
+        return "network", "the bridge has no name", 'write bridge = "br0" as well'
     for key, given in (("vhost", guest.vhost), ("queues", guest.queues > 1)):
         if given and kind != "tap":
-            return key, f'{key} with network = "{kind}"', "only a tap has that"
+            return key, f'{key} needs network = "tap", not "{kind}"', f"leave {key} out"
     if guest.forwards and kind not in ("tap", "user"):
-        return "forward", f'ports cannot be forwarded with network = "{kind}"', "leave it out"
+        what = f'forward needs network = "tap" or "user", not "{kind}"'
+        return "forward", what, "leave forward out"
     if guest.tftp and kind != "user":
-        return "tftp", f'tftp with network = "{kind}"', 'only network = "user" serves files'
+        return "tftp", f'tftp needs network = "user", not "{kind}"', "leave tftp out"
     if guest.interfaces and _on_board(guest.nic or MACHINES[guest.machine].nic):
         what = f"machine {guest.machine} has one network interface, on its board"
-        return "interface", what, "leave it out"
+        return "interface", what, "leave interface out"
     return "", "", ""
 
 
@@ -100,12 +103,18 @@ def group(guest: "Guest", attach: str) -> Group:
     netdev = _netdev(guest, attach)
     nic = guest.nic or MACHINES[guest.machine].nic
     device = f",mac={guest.mac}"
-    if guest.queues > 1:
+    virtio = nic.startswith("virtio-net")
+    if guest.queues > 1 and virtio:
         device += ",mq=on"
         # Two vectors a queue pair, one for the control queue, one for changes of configuration.
         device += f",vectors={2 * guest.queues + 2}" if "-pci" in nic else ""
-    device += f",host_mtu={guest.mtu}" if guest.mtu != 1500 else ""
+    device += f",host_mtu={guest.mtu}" if guest.mtu != 1500 and virtio else ""
     why = _WHY_TAP[attach] if guest.network == "tap" else _WHY[guest.network]
+    name = _on_board(nic) or nic.partition(",")[0]
+    if guest.queues > 1 and not virtio:
+        why += f" The card {name} has one queue: the tap's others are not used."
+    if guest.mtu != 1500 and not virtio:
+        why += f" The card {name} cannot tell the guest its MTU: DHCP does, or set it in the guest."
     return Group(why, (Option("-netdev", netdev), _card(nic, "net0", device)))
 
 

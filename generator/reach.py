@@ -1,15 +1,29 @@
-"""Is the guest there? Asked of its own address, as an ordinary user can ask."""
+"""Is the guest there? Asked of its own address on its own tap, as an ordinary user can ask.
+
+Nothing is ever sent through another interface: the same address behind the default route belongs
+to a stranger.
+"""
 
 import errno
+import os
 import select
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import IPv4Interface
+from typing import NamedTuple
 
-from .errors import TapdraftError
+from ..helper import state
+from ..helper.errors import HelperError
+from ..helper.netlink import Kernel
+from .connect import bound
+from .description import Guest
+from .errors import IN_THE_WAY, TapdraftError
+from .requests import up
 
 ECHO, ECHO_REPLY = 8, 0  # RFC 792
 DISCARD = 9  # a port that a guest has closed: its refusal is an answer too
@@ -32,50 +46,112 @@ def until(attempt: Attempt, seconds: float, given_up: Callable[[float], bool]) -
             return None
 
 
-def answers(address: str) -> bool:
-    """Does anything answer at `address`? By a ping where the host permits it to its users
-    (net.ipv4.ping_group_range), else by a connection: also a refusal is an answer."""
+class Obstacle(NamedTuple):
+    """Why the guest cannot be reached through its tap."""
+
+    what: str
+    hint: str
+    lasting: bool  # waiting does not help
+
+
+def obstacle(guest: Guest, file: str) -> Obstacle | None:
+    """What keeps the caller from the guest's tap; None if the tap is the caller's and is up."""
+    tap = up(guest).tap
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as pinger:
+        kernel = Kernel()
+        link = next((link for link in kernel.links() if link.name == tap), None)
+        networks = [network for index, network in kernel.addresses() if link and index == link[0]]
+    except (HelperError, OSError) as error:
+        what = f"the interfaces cannot be listed: {getattr(error, 'strerror', None) or error}"
+        return Obstacle(what, "allow AF_NETLINK sockets here", True)
+    start = f"tapdraft run {file} {guest.name}"
+    if link is None:
+        return Obstacle(f"{tap} does not exist: guest {guest.name} is not running", start, False)
+    owner = state.owner(link)
+    if owner is None or os.getuid() not in (0, owner):
+        what = "was not made by tapdraft" if owner is None else f"belongs to the user {owner}"
+        return Obstacle(f"{tap} {what}", f"give guest {guest.name} another name in {file}", True)
+    if not link.up:
+        return Obstacle(f"{tap} is switched off", f"tapdraft down {file} {guest.name}", False)
+    if IPv4Interface(f"{guest.gateway}/{guest.prefix}").network not in networks:
+        what = f"{tap} exists with other addresses: expected {guest.gateway}/{guest.prefix}"
+        return Obstacle(what, f"tapdraft down {file} {guest.name}", True)
+    return None
+
+
+def need_tap_of_mine(guest: Guest, file: str) -> None:
+    """TapdraftError unless the guest's tap is there and is the caller's."""
+    found = obstacle(guest, file)
+    if found:
+        raise TapdraftError(found.what, found.hint, IN_THE_WAY)
+
+
+def answers(tap: str, address: str) -> bool:
+    """Does anything answer at `address` on the tap? By a ping where the host permits it to its
+    users (net.ipv4.ping_group_range), else by a connection: also a refusal is an answer."""
+    try:
+        with bound(socket.SOCK_DGRAM, socket.IPPROTO_ICMP, tap) as pinger:
             return _pinged(pinger, address)
     except PermissionError:
-        return _connected(address, DISCARD) in (0, errno.ECONNREFUSED)
+        return _connected(tap, address, DISCARD) in (0, errno.ECONNREFUSED)
+    except OSError as error:
+        if error.errno == errno.ENODEV:  # the tap has gone meanwhile
+            return False
+        raise
 
 
-def is_open(address: str, port: int) -> bool:
-    """Does a TCP connection to the port come about?"""
-    return _connected(address, port) == 0
+def is_open(tap: str, address: str, port: int) -> bool:
+    """Does a TCP connection to the port come about, through the tap?"""
+    return _connected(tap, address, port) == 0
 
 
 def _pinged(pinger: socket.socket, address: str) -> bool:
     # The kernel fills in identifier and checksum, and gives us only the answers to our own.
-    with suppress(OSError):  # no route yet, or nobody to ask
+    with suppress(OSError):  # nobody to ask
         pinger.sendto(struct.pack("!BBHHH", ECHO, 0, 0, 0, 1), (address, 0))
         readable, _, _ = select.select([pinger], [], [], TRY_SECONDS)
         return bool(readable) and pinger.recv(64)[:1] == bytes((ECHO_REPLY,))
     return False
 
 
-def _connected(address: str, port: int) -> int:
+def _connected(tap: str, address: str, port: int) -> int:
     """0 or the error's number."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
-        caller.settimeout(TRY_SECONDS)
-        try:
+    try:
+        with bound(socket.SOCK_STREAM, 0, tap) as caller:
+            caller.settimeout(TRY_SECONDS)
             return caller.connect_ex((address, port))
-        except OSError as error:
-            return error.errno or errno.EIO
+    except PermissionError:
+        raise TapdraftError(
+            f"this kernel does not let users bind a connection to {tap}",
+            "use Linux 5.7 or newer", IN_THE_WAY,
+        ) from None  # fmt: skip
+    except OSError as error:
+        return error.errno or errno.EIO
 
 
-
-def ping(name: str, address: str, seconds: float) -> int:
-    """Wait until the guest answers, and say how long that took."""
+def ping(guest: Guest, file: str, seconds: float) -> int:
+    """Wait until the guest answers on its tap, and say how long that took."""
     # Between two tries there is nothing that could be awaited: the guest is another machine.
     never = threading.Event()
-    took = until(lambda: answers(address), seconds, never.wait)
+    tap = up(guest).tap
+    seen: list[Obstacle] = []
+
+    def attempt() -> bool:
+        found = obstacle(guest, file)
+        if found and found.lasting:
+            raise TapdraftError(found.what, found.hint, IN_THE_WAY)
+        if found and not seen:
+            print(f"[#] {found.what}; waiting for it", file=sys.stderr)
+        seen[:] = [found] if found else []
+        return not found and answers(tap, guest.address)
+
+    took = until(attempt, seconds, never.wait)
     if took is None:
+        if seen:
+            raise TapdraftError(seen[0].what, seen[0].hint, IN_THE_WAY)
         raise TapdraftError(
-            f"{name} ({address}) did not answer within {seconds:g} s",
-            "is it running? Its console tells how far it is",
+            f"{guest.name} ({guest.address}) did not answer within {seconds:g} s",
+            f"look at the guest's console; tapdraft check {file} looks for what is in the way",
         )
-    print(f"{name} ({address}) answers after {took:.1f} s")
+    print(f"{guest.name} ({guest.address}) answers after {took:.1f} s")
     return 0

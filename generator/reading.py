@@ -2,9 +2,11 @@
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
+from ..helper.request import Forward
 from .errors import BadDescription, Problem
 from .locate import MOST_PARTS, Path, Places, locate, long_key
 from .values import Reader, Wrong, named, nearest
@@ -39,15 +41,15 @@ class Reading:
         try:
             return tomllib.loads(self.source), locate(self.source)
         except RecursionError:
-            problem = Problem(1, 1, 1, "lists or tables are nested too deeply")
+            hint = "nest lists and tables only as deep as tapdraft.toml(5) shows"
+            problem = Problem(1, 1, 1, "lists or tables are nested too deeply", hint)
         except ValueError as error:  # also a number too long for Python
             match = _WHERE.search(str(error))
             last = self.source.rstrip("\n").count("\n") + 1
             line, column = (int(match[1]), int(match[2])) if match and match[1] else (last, 1)
             what = _WHERE.sub("", str(error))
-            hint = "see https://toml.io"
-            if what == "Invalid value":
-                hint = f"text has to be in quotes; {hint}"
+            hint = _meant(self.source, line, column) if match and match[1] else _SEE
+            hint = hint if what == "Invalid value" else _SEE
             problem = Problem(line, column, 1, f"this is not TOML: {what}", hint)
         raise BadDescription(self.file, self.source, [problem])
 
@@ -72,7 +74,10 @@ class Reading:
         found = {}
         for key, value in self.document.items():
             if key not in known:
-                self.wrong((key,), f"there is no table '{key}'", nearest(key, known), at_key=True)
+                hint = nearest(key, known)
+                if key not in _TABLES and not isinstance(value, dict | list):
+                    hint = f"write [guest.NAME] above it: {key} stands outside of a table"
+                self.wrong((key,), f"there is no table '{key}'", hint, at_key=True)
             elif not isinstance(value, dict):
                 self.wrong((key,), f"{key} is {named(value)}, not a table", f"write [{key}]")
             else:
@@ -89,30 +94,84 @@ class Reading:
         for key, value in table.items():
             if key not in keys:
                 what = f"[{path[0]}] has no key '{key}'"
-                self.wrong((*path, key), what, nearest(key, tuple(keys)), at_key=True)
+                self.wrong((*path, key), what, _key_meant(path, key, value, keys), at_key=True)
             elif self.check((*path, key), keys[key], value):
                 found[key] = keys[key](value)
         return found
 
     def together(self, guests: "list[Guest]") -> None:
         """What only shows when the guests are seen side by side."""
-        macs: dict[str, str] = {}
-        ports: dict[tuple[str, int], str] = {}
+        macs: dict[str, tuple[str, Path]] = {}
+        ports: dict[tuple[bool, str, int], tuple[str, Path]] = {}
         for guest in guests:
-            path = ("guest", guest.name)
-            first = macs.setdefault(guest.mac, guest.name)
-            if first != guest.name:
-                self.wrong((*path, "mac"), f"guest {first} has this MAC address too")
-            mine: set[tuple[str, int]] = set()
-            for index, forward in enumerate(guest.forwards):
-                first = ports.setdefault(forward[:2], guest.name)
-                is_twice = forward[:2] in mine
-                mine.add(forward[:2])
-                if first != guest.name or is_twice:
-                    what = f"{forward.protocol} port {forward.port} is forwarded to {first} already"
-                    self.wrong((*path, "forward", index), what, "use another port")
+            for path, mac, shared, forwards in _cards(guest, self.document):
+                card = (guest.name, path)
+                first, where = macs.setdefault(mac, card) if mac else card
+                if (first, where) != card:
+                    whose = f"guest {first}" if first != guest.name else "another interface"
+                    hint = "leave mac out, or give each interface its own"
+                    self.wrong((*path, "mac"), f"{whose} has this MAC address too", hint)
+                for index, forward in enumerate(forwards):
+                    place = (*path, "forward", index)
+                    key = (shared, *forward[:2])
+                    first, where = ports.setdefault(key, (guest.name, place))
+                    if where != place:
+                        port = f"{forward.protocol} port {forward.port}"
+                        what = f"{port} is forwarded to {first} already"
+                        self.wrong(place, what, "use another port")
 
     def finish(self) -> None:
         """Raise BadDescription if anything was wrong."""
         if self.problems:
             raise BadDescription(self.file, self.source, self.problems)
+
+
+_SEE = "see https://toml.io"
+_TABLES = ("network", "guest")
+# What other programs call it.
+_OTHERWISE = {
+    "image": "disk", "drive": "disk", "hda": "disk", "rootfs": "disk", "ram": "memory",
+    "smp": "cpus", "vcpus": "cpus", "cores": "cpus", "ip": "address", "arch": "machine",
+    "cmdline": "append", "bootargs": "append", "initramfs": "initrd", "ports": "forward",
+    "hostfwd": "forward", "name": "title", "bridges": "bridge",
+}  # fmt: skip
+# The keys that belong to the other table.
+_OF_THE_NETWORK = ("subnet", "uplinks", "layout", "dns", "domain")
+
+
+def _key_meant(path: Path, key: str, value: Any, keys: Keys) -> str:
+    """A hint for a key that the table does not have."""
+    if path[0] == "guest" and key in _OF_THE_NETWORK:
+        return f"move {key} to [network], which holds for all guests"
+    if path[0] == "network" and key not in keys and key in ("host", "forward", "addressing"):
+        return f"move {key} to [guest.NAME]"
+    if path[0] == "guest" and isinstance(value, dict):
+        return f"a guest's name has no dot: write [guest.{path[-1]}-{key}]"
+    if _OTHERWISE.get(key) in keys:
+        return f"did you mean {_OTHERWISE[key]}?"
+    return nearest(key, tuple(keys))
+
+
+def _meant(source: str, line: int, column: int) -> str:
+    """A hint for what tomllib does not take."""
+    lines = source.split("\n")
+    rest = lines[line - 1][column - 1 :] if line <= len(lines) else ""
+    word = re.match(r"[A-Za-z_][^\s,#\]}]*", rest)
+    if word:
+        if word[0].lower() in ("true", "false"):
+            return f"write {word[0].lower()}, in small letters"
+        return f'put text in quotes: "{word[0]}"'
+    return _SEE
+
+
+def _cards(
+    guest: "Guest", document: dict[str, Any]
+) -> Iterator[tuple[Path, str, bool, tuple[Forward, ...]]]:
+    """The guest's interfaces: where each stands, its MAC address, "" if it names none, whether its
+    ports are the uplinks', and its port forwards."""
+    path: Path = ("guest", guest.name)
+    yield path, guest.mac, guest.has_tap, guest.forwards
+    tables = document["guest"][guest.name].get("interface")
+    for index, one in enumerate(guest.interfaces):
+        step: Path = (index,) if isinstance(tables, list) else ()
+        yield (*path, "interface", *step), one.mac, False, one.forwards

@@ -14,23 +14,31 @@ from typing import Any
 from . import folders, reach
 from .description import Guest
 from .errors import IN_THE_WAY, TapdraftError
+from .requests import up
 
 
 class Awaited:
-    """Waits for a guest's port while the guest runs, and tells how long that took."""
+    """Waits for a guest's port while the guest runs, and prints how long that took."""
 
     def __init__(self, guest: Guest, port: int) -> None:
         self.guest = guest
+        self.tap = up(guest).tap
         self.port = port
         self.seconds: float | None = None
 
     def __call__(self, ended: threading.Event) -> None:
         where = f"port {self.port} of {self.guest.name} ({self.guest.address})"
-        self.seconds = reach.until(
-            lambda: reach.is_open(self.guest.address, self.port), math.inf, ended.wait
-        )
-        if self.seconds is None:
-            line = f"error: {where} was not open while it ran"
+        line = ""
+        try:
+            self.seconds = reach.until(
+                lambda: reach.is_open(self.tap, self.guest.address, self.port), math.inf, ended.wait
+            )
+        except TapdraftError as error:
+            line = f"error: {where} is not awaited: {error.args[0]}"
+        if line:
+            pass
+        elif self.seconds is None:
+            line = f"error: {where} was never open while the guest ran"
         else:
             line = f"[#] {where} is open after {self.seconds:.1f} s"
         # The guest's console may have the terminal raw, where a new line is not a line's start.
@@ -50,7 +58,8 @@ def folder(named: str | None) -> Iterator[Path]:
         except (OSError, folders.Unsafe) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise TapdraftError(
-                f"no folder for the scripts: {reason}", "name one with --output"
+                f"a temporary folder for the scripts cannot be made: {reason}",
+                "name a folder with --output=DIR",
             ) from None
         # What outlives this program still needs the scripts: run() hands the lock on to it.
         os.set_inheritable(lock, True)
@@ -70,7 +79,7 @@ def run(script: Path, files: Path, meanwhile: Callable[[threading.Event], None])
     except OSError as error:
         raise TapdraftError(
             f"{script} cannot be run: {error.strerror}",
-            "name a folder where programs may be run with --output", IN_THE_WAY,
+            "use --output=DIR with a folder whose file system is not mounted noexec", IN_THE_WAY,
         ) from None  # fmt: skip
     meanings: dict[signal.Signals, Any] = {
         number: lambda received, _: process.send_signal(received)

@@ -22,6 +22,8 @@ _SSH_KEY = re.compile(
 _SIZE = re.compile(r"([1-9][0-9]{0,8})([MG])")
 MOST_ITEMS = 1000  # of a list
 _LONGEST = 64  # characters of a word that is compared with those that are known
+# How other programs write them: 512MB, 512 MiB, 2g.
+_OTHER_SIZE = re.compile(r"([1-9][0-9]{0,8}) ?([MG])(?:i?B)?", re.IGNORECASE)
 _TYPES = {
     str: "a string", bool: "true or false", int: "a number", float: "a number with a fraction",
     list: "a list", dict: "a table",
@@ -53,20 +55,21 @@ def text(value: Any) -> str:
         raise Wrong(f"this is {named(value)}, not a string", "put it in quotes")
     for letter in value:
         if not letter.isprintable() and letter not in "\n\t":
-            raise Wrong(f"the character U+{ord(letter):04X} could not be seen in a script")
+            what = f"the character U+{ord(letter):04X} could not be seen in a script"
+            raise Wrong(what, "remove the character")
     return value
 
 
 def file(value: Any) -> str:
     """A file's name; a relative one is relative to the description's folder."""
     if not text(value):
-        raise Wrong("a file's name cannot be empty")
+        raise Wrong("a file's name cannot be empty", "write the name, or leave the key out")
     return str(value)
 
 
 def boolean(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise Wrong(f"this is {named(value)}, not true or false")
+        raise Wrong(f"this is {named(value)}, not true or false", "write true or false, no quotes")
     return value
 
 
@@ -75,7 +78,7 @@ def number(low: int, high: int) -> Reader:
         if not isinstance(value, int) or isinstance(value, bool):
             raise Wrong(f"this is {named(value)}, not a number", f"use {low} to {high}")
         if not low <= value <= high:
-            raise Wrong(f"this is not from {low} to {high}")
+            raise Wrong(f"{value} is not from {low} to {high}", f"use {low} to {high}")
         return value
 
     return read
@@ -105,7 +108,7 @@ def many(reader: Reader, *repeated: Any) -> Reader:
             # Not the value itself: a table cannot be in a set.
             same = repr(found[-1])
             if same in seen and reader is not text and found[-1] not in repeated:
-                raise Wrong("this is said twice", path=(index,))
+                raise Wrong("this is listed twice", "remove one of the two", (index,))
             seen.add(same)
         return tuple(found)
 
@@ -122,6 +125,10 @@ def one_or_many(reader: Reader) -> Reader:
 def memory(value: Any) -> int:
     """MiB: a number, or a string with M or G."""
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    spelt = _OTHER_SIZE.fullmatch(value) if isinstance(value, str) and not match else None
+    if spelt:
+        right = f"{spelt[1]}{spelt[2].upper()}"
+        raise Wrong(f"'{value}' is not how memory is written", f'write "{right}"')
     if match:
         value = int(match[1]) * (1024 if match[2] == "G" else 1)
     try:
@@ -134,7 +141,7 @@ def address(value: Any) -> str:
     try:
         return str(IPv4Address(text(value)))
     except ValueError:
-        raise Wrong("this is no IPv4 address", 'write "192.168.7.2"') from None
+        raise Wrong("this is not an IPv4 address", 'write "192.168.7.2"') from None
 
 
 def address_with_prefix(value: Any) -> str:
@@ -143,16 +150,20 @@ def address_with_prefix(value: Any) -> str:
         plain = value if "/" in text(value) else f"{value}/30"
         return IPv4Interface(plain).with_prefixlen
     except ValueError:
-        raise Wrong("this is no IPv4 address", 'write "192.168.7.1", or "192.168.7.1/32"') from None
+        hint = 'write "192.168.7.1", or "192.168.7.1/32"'
+        raise Wrong("this is not an IPv4 address", hint) from None
 
 
 def subnet(value: Any) -> IPv4Network:
     try:
         found = IPv4Interface(text(value)).network
     except ValueError:
-        raise Wrong("this is no IPv4 subnet", 'write "192.168.7.0/24"') from None
+        raise Wrong("this is not an IPv4 subnet", 'write "192.168.7.0/24"') from None
+    if "/" not in value:
+        network = IPv4Interface(f"{value}/24").network
+        raise Wrong("this subnet has no prefix length", f'write "{network}"')
     if str(found) != value:
-        raise Wrong("this is not how a subnet is written", f'write "{found}"')
+        raise Wrong("this is an address in a subnet, not a subnet", f'write "{found}"')
     if not 8 <= found.prefixlen <= 30:
         raise Wrong(f"a /{found.prefixlen} cannot be divided among guests", "use /8 to /30")
     _helper(check_addresses, str(found[1]), 30, str(found[2]))
@@ -161,7 +172,7 @@ def subnet(value: Any) -> IPv4Network:
 
 def mac(value: Any) -> str:
     if not _MAC.fullmatch(text(value).lower()):
-        raise Wrong("this is no MAC address", 'write "52:54:00:12:34:56"')
+        raise Wrong("this is not a MAC address", 'write "52:54:00:12:34:56"')
     if int(value[:2], 16) & 1:
         raise Wrong("this is a multicast MAC address", "make the first byte even: 52")
     return str(value).lower()
@@ -169,13 +180,18 @@ def mac(value: Any) -> str:
 
 def domain(value: Any) -> str:
     if not _DOMAIN.fullmatch(text(value)):
-        raise Wrong("this is no domain", 'write "lab.example"')
+        raise Wrong("this is not a domain", 'write "lab.example"')
     return str(value)
 
 
 def ssh_key(value: Any) -> str:
-    if not _SSH_KEY.fullmatch(text(value)):
-        raise Wrong("this is no public key of OpenSSH's", "give the line of id_ed25519.pub")
+    if "PRIVATE KEY" in text(value):
+        raise Wrong("this is a private key", "give the public one: the line in the .pub file")
+    if not _SSH_KEY.fullmatch(value):
+        if value.endswith(".pub") or re.fullmatch(r"[~./\w-]+", value):
+            what = "this is a file's name, not a public key"
+            raise Wrong(what, "give the line that the .pub file has")
+        raise Wrong("this is not a public key of OpenSSH", "give the line that the .pub file has")
     return str(value)
 
 

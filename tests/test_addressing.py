@@ -76,7 +76,7 @@ def test_what_a_method_cannot_do_is_refused_with_the_place(what: str) -> None:
 
 @pytest.mark.parametrize("domain", ["Lab", "lab_x", "-a", "a..b", "a b", "x" * 64, ""])
 def test_a_domain_that_is_none_is_refused(domain: str) -> None:
-    with pytest.raises(BadDescription, match="this is no domain"):
+    with pytest.raises(BadDescription, match="this is not a domain"):
         guest(DISK, f'[network]\ndomain = "{domain}"\n')
 
 
@@ -230,6 +230,9 @@ def test_ssh_is_the_users_own_with_the_guests_own_known_hosts(
     argv = ssh.argv(guest(DISK), "root", "/a %h/b", ["ls", "-l"])
     assert argv[-6:] == ["-l", "root", "--", "192.168.7.2", "ls", "-l"]
     assert 'UserKnownHostsFile="/a %%h/b"' in argv
+    assert "ProxyUseFdpass=yes" in argv
+    (through,) = [word for word in argv if word.startswith("ProxyCommand=")]
+    assert through.endswith("connect.py td-web 192.168.7.2 %p")
 
 
 def test_check_finds_that_the_scripts_would_not_find_what_answers(

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tapdraft.generator import values
+from tapdraft.generator import network, values
 from tapdraft.generator.description import (
     GUEST_KEYS, NETWORK_KEYS, Description, Guest, load, parse,
 )  # fmt: skip
 from tapdraft.generator.disks import Disk
 from tapdraft.generator.errors import BadDescription, TapdraftError
 from tapdraft.generator.locate import locate
+from tapdraft.helper.request import Forward
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -67,7 +68,7 @@ def test_a_subnet_is_used_to_its_last_address_and_then_exhausted() -> None:
     assert len({guest.address for guest in read(guests).guests}) == 64
     said = complaint(guests + "[guest.more]\nkernel = 'k'\n")
     assert "vm.toml:129: no /30 of 192.168.7.0/24 is left for guest more" in said
-    assert "hint: give [network] a larger subnet" in said
+    assert 'hint: write a larger subnet in [network]: "192.168.4.0/22"' in said
 
 
 @settings(max_examples=50, deadline=None)
@@ -133,9 +134,10 @@ MISTAKES = {
     "same name twice": ("[guest.a]\n[guest.a]\n", 2, "]", "declare", "toml.io"),
     "same key twice": ("[guest.a]\ncpus = 1\ncpus = 2\n", 3, "", "overwrite", "toml.io"),
     "no address": (
-        "[guest.w]\nkernel='k'\naddress='7'\n", 3, "'7'", "no IPv4 address", "192.168.7.2"),
+        "[guest.w]\nkernel='k'\naddress='7'\n", 3, "'7'", "not an IPv4 address", "192.168.7.2"),
     "outside": (
-        "[guest.w]\nkernel='k'\naddress='10.0.0.2'\n", 3, "'10.0.0.2'", "not in 192", "subnet"),
+        "[guest.w]\nkernel='k'\naddress='10.0.0.2'\n", 3, "'10.0.0.2'", "not in the subnet 192",
+        "subnet"),
     "first of its /30": ("[guest.w]\nkernel='k'\naddress='192.168.7.4'\n", 3, "'192.168.7.4'",
                          "first or last address", "gateway"),
     "same address": ("[guest.a]\nkernel='k'\naddress='192.168.7.2'\n"
@@ -145,26 +147,27 @@ MISTAKES = {
                     "[guest.b]\nkernel='k'\naddress='192.168.7.6'\n", 7, "'192.168.7.6'",
                     "overlaps", ""),
     "gateway alone": (
-        "[guest.a]\ngateway='192.168.7.9'\n", 2, "'192.168.7.9'", "without the", "addr"),
+        "[guest.a]\ngateway='192.168.7.9'\n", 2, "'192.168.7.9'", "needs an address", "addr"),
     "host bits": (
-        "[network]\nsubnet='10.0.0.1/24'\n", 2, "'10.0.0.1/24'", "not how", '"10.0.0.0/24"'),
+        "[network]\nsubnet='10.0.0.1/24'\n", 2, "'10.0.0.1/24'", "not a subnet", '"10.0.0.0/24"'),
     "small subnet": (
         "[network]\nsubnet='10.0.0.0/31'\n", 2, "'10.0.0.0/31'", "divided", "/8 to /30"),
     "loopback": (
         "[network]\nsubnet='127.0.0.0/8'\n", 2, "'127.0.0.0/8'", "cannot be an", "private"),
-    "no subnet": ("[network]\nsubnet='ten'\n", 2, "'ten'", "no IPv4 subnet", "192.168.7.0/24"),
+    "no subnet": ("[network]\nsubnet='ten'\n", 2, "'ten'", "not an IPv4 subnet", "192.168.7.0/24"),
     "uplink": ("[network]\nuplinks=['lo']\n", 2, "'lo'", "cannot be an uplink", ""),
-    "uplink twice": ("[network]\nuplinks=['a', 'a']\n", 2, "'a'", "said twice", ""),
-    "no mac": ("[guest.a]\nmac='52:54'\n", 2, "'52:54'", "no MAC address", "52:54:00"),
+    "uplink twice": ("[network]\nuplinks=['a', 'a']\n", 2, "'a'", "listed twice", ""),
+    "no mac": ("[guest.a]\nmac='52:54'\n", 2, "'52:54'", "not a MAC address", "52:54:00"),
     "multicast mac": (
         "[guest.a]\nmac='01:00:00:00:00:01'\n", 2, "'01:00:00:00:00:01'", "multicast", ""),
     "same mac": ("[guest.a]\nkernel='k'\nmac='52:54:00:00:00:01'\n[guest.b]\nkernel='k'\n"
                  "mac='52:54:00:00:00:01'\n", 6, "'52:54:00:00:00:01'", "guest a has this", ""),
     "same port": ("[guest.a]\nkernel='k'\nforward=['tcp:1:1']\n[guest.b]\nkernel='k'\n"
                   "forward=['udp:1:1', 'tcp:1:9']\n", 6, "'tcp:1:9'", "forwarded to a already", ""),
-    "initrd alone": ("[guest.a]\ndisk='d'\ninitrd='i'\n", 3, "'i'", "without a kernel", "name a k"),
-    "append alone": ("[guest.a]\ndisk='d'\nappend='i'\n", 3, "'i'", "without a kernel", "name a k"),
-    "nothing to start": ("[guest.a]\ncpus = 1\n", 1, "a", "nothing to start from", "a kernel or"),
+    "initrd alone": ("[guest.a]\ndisk='d'\ninitrd='i'\n", 3, "'i'", "needs a kernel", "kernel ="),
+    "append alone": ("[guest.a]\ndisk='d'\nappend='i'\n", 3, "'i'", "needs a kernel", "kernel ="),
+    "nothing to start": (
+        "[guest.a]\ncpus = 1\n", 1, "a", "neither a kernel nor a disk", "kernel ="),
     "ip= twice": (
         "[guest.a]\naddressing='kernel'\nkernel='k'\nappend='ip=dhcp'\n", 2, "'kernel'",
         "ip= of its own", "addressing"),
@@ -173,12 +176,50 @@ MISTAKES = {
     "NUL": ('[guest.a]\nkernel="a\\u0000b"\n', 2, '"a\\u0000b"', "U+0000 could not be seen", ""),
     "escape": ('[guest.a]\nappend="\\u001b[2J"\n', 2, '"\\u001b[2J"', "U+001B could not", ""),
     "turned around": ('[guest.a]\ntitle="\u202eabc"\n', 2, '"', "U+202E could not be seen", ""),
-    "no guest": ("[network]\n", 1, "[", "there is no guest", "write [guest.NAME]"),
-    "empty": ("", 1, "", "there is no guest", "write [guest.NAME]"),
+    "no guest": ("[network]\n", 1, "[", "has no guest", "write [guest.NAME]"),
+    "empty": ("", 1, "", "has no guest", "write [guest.NAME]"),
     "guest is no table": ("guest = 1\n", 1, "1", "guest is a number, not a table", "[guest]"),
     "a guest is no table": ("[guest]\na = 1\n", 2, "1", "a number, not a table", "[guest.NAME]"),
     "no TOML": ("[guest.a]\nkernel = k\n", 2, "k", "this is not TOML", "in quotes"),
     "no end": ("[guest.a]\nkernel = [\n", 2, "k", "this is not TOML", "toml.io"),
+    "dns of a guest": (
+        "[guest.a]\nkernel='k'\ndns=['9.9.9.9']\n", 3, "dns", "no key 'dns'",
+        "move dns to [network]"),
+    "a network's key elsewhere": (
+        "[network]\nforward=['tcp:1:1']\n", 2, "forward", "no key", "move forward to [guest.NAME]"),
+    "image": ("[guest.a]\nimage='d'\n", 2, "image", "no key 'image'", "did you mean disk?"),
+    "vhd": ("[guest.a]\ndisk={file='d', format='vhd'}\n", 2, "'vhd'", "none of raw", "mean vpc?"),
+    "True": ("[guest.a]\nsnapshot = True\n", 2, "True", "not TOML", "write true, in small letters"),
+    "a subnet's address": (
+        "[network]\nsubnet='192.168.7.0'\n", 2, "'1", "no prefix length", '"192.168.7.0/24"'),
+    "memory in MB": (
+        "[guest.a]\nmemory='512MB'\n", 2, "'512MB'", "not how memory is", 'write "512M"'),
+    "memory in GiB": ("[guest.a]\nmemory='2 gib'\n", 2, "'2 gib'", "not how memory", 'write "2G"'),
+    "a dot in a name": (
+        "[guest.web.local]\nkernel='k'\n", 1, "local", "no key 'local'", "[guest.web-local]"),
+    "the file of a key": (
+        "[guest.a]\nssh-key='id.pub'\n", 2, "'id.pub'", "a file's name", "give the line"),
+    "the wrong half of a key": (
+        "[guest.a]\nssh-key='-----BEGIN OPENSSH PRIVATE KEY-----'\n", 2, "'-", "private key",
+        ".pub"),
+    "outside of a table": ("kernel='k'\n", 1, "kernel", "no table", "write [guest.NAME] above it"),
+    "a byte order mark": ("\ufeff[guest.a]\n", 1, "", "byte order mark", "sed -i"),
+    "a port of two interfaces": (
+        "[guest.a]\nkernel='k'\n[[guest.a.interface]]\nnetwork='user'\nforward=['tcp:1:1']\n"
+        "[[guest.a.interface]]\nnetwork='user'\nforward=['udp:1:1', 'tcp:1:2']\n", 8, "'tcp:1:2'",
+        "tcp port 1 is forwarded to a already", "another port"),
+    "a port of another guest's interface": (
+        "[guest.a]\nkernel='k'\nnetwork='user'\nforward=['tcp:1:1']\n[guest.b]\nkernel='k'\n"
+        "interface={network='user', forward=['tcp:1:2']}\n", 7, "'tcp:1:2'",
+        "tcp port 1 is forwarded to a already", "another port"),
+    "a mac of two interfaces": (
+        "[guest.a]\nkernel='k'\nmac='52:54:00:00:00:01'\n"
+        "interface={network='user', mac='52:54:00:00:00:01'}\n", 4, "'52:54:00:00:00:01'",
+        "another interface has this MAC", "its own"),
+    "a mac of another guest's interface": (
+        "[guest.a]\nkernel='k'\ninterface=[{network='user', mac='52:54:00:00:00:01'}]\n"
+        "[guest.b]\nkernel='k'\nmac='52:54:00:00:00:01'\n", 6, "'52:54:00:00:00:01'",
+        "guest a has this MAC", "its own"),
     "too deep": ("x = " + "[" * 5000 + "]" * 5000, 1, "x", "nested too deeply", ""),
     "a number without end": (f"x = {'9' * 5000}", 1, "x", "this is not TOML", ""),
     "too many words": ("[guest.a]\nkernel='k'\nforward=[" + ", ".join(
@@ -198,6 +239,26 @@ def test_a_mistake_is_shown_with_its_line_and_a_hint(name: str) -> None:
     if offending and at + 2 < len(shown) and "^" in shown[at + 2]:
         start = shown[at + 2].index("^")
         assert shown[at + 1][start:].startswith(offending), said
+
+
+def test_a_port_of_the_uplinks_and_the_same_of_the_loopback_go_together() -> None:
+    """The one is forwarded from the host's uplinks, the other from 127.0.0.1."""
+    more = "forward=['tcp:1:1']\ninterface={network='user', forward=['tcp:1:2']}\n"
+    assert one(more).interfaces[0].forwards == ((Forward("tcp", 1, 2)),)
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "microblaze"])
+def test_a_card_without_multiqueue_and_mtu_is_given_neither_and_that_is_said(machine: str) -> None:
+    nic = "nic = 'e1000'\n" if machine == "x86_64" else "dtb = 'd'\n"
+    guest = one(f"machine='{machine}'\n{nic}mtu = 1400\nqueues = 4\n")
+    group = network.group(guest, "run")
+    words = " ".join(word for option in group.options for word in option.words())
+    assert "host_mtu" not in words
+    assert "mq=" not in words
+    assert "vectors=" not in words
+    assert "has one queue: the tap's others are not used." in group.why
+    assert "cannot tell the guest its MTU" in group.why
+    assert network.group(one("mtu = 1400\nqueues = 4\n"), "run").why == network._WHY_TAP["run"]
 
 
 def test_every_mistake_is_shown_at_once_in_the_order_of_lines() -> None:
@@ -236,7 +297,7 @@ def test_what_cannot_be_read_is_told_without_a_traceback(name: str, tmp_path: Pa
 def test_an_unknown_guest_is_told_with_those_there_are() -> None:
     with pytest.raises(TapdraftError) as caught:
         read("[guest.a]\nkernel='k'\n[guest.b]\nkernel='k'\n").chosen(["c"])
-    assert "it has a, b" in str(caught.value)
+    assert "name one of its guests: a, b" in str(caught.value)
 
 
 JSON: st.SearchStrategy[Any] = st.recursive(

@@ -116,7 +116,7 @@ def test_a_port_is_not_awaited_of_a_guest_without_a_tap(
     file = tmp_path / "vm.toml"
     file.write_text('[guest.web]\nkernel = "k"\n')
     assert cli.main(["run", "--network=user", "--wait-for=22", str(file)]) == 2
-    assert "its address is not known here" in capsys.readouterr().err
+    assert "only a tap leads to a guest" in capsys.readouterr().err
 
 
 def test_run_does_not_start_a_qemu_that_lacks_what_the_guest_needs(

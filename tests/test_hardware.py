@@ -25,55 +25,61 @@ def values(text: str, option: str, attach: str = "run") -> list[str]:
 
 # The guest's keys, the line that is complained of, what is said and the hint.
 MISTAKES = {
-    "bridge without a name": ('disk="d"\nnetwork="bridge"', "which bridge?", 'bridge = "br0"'),
-    "a bridge for a tap": ('disk="d"\nbridge="br0"', "without the network of that kind", "bridge"),
-    "vhost without a tap": ('disk="d"\nnetwork="user"\nvhost=true', "vhost with network", "a tap"),
-    "queues without a tap": ('disk="d"\nnetwork="none"\nqueues=2', "queues with network", "a tap"),
+    "bridge without a name": (
+        'disk="d"\nnetwork="bridge"', "the bridge has no name", 'bridge = "br0"'),
+    "a bridge for a tap": (
+        'disk="d"\nbridge="br0"', 'bridge needs network = "bridge"', "leave bridge out"),
+    "vhost without a tap": (
+        'disk="d"\nnetwork="user"\nvhost=true', 'vhost needs network = "tap"', "leave vhost"),
+    "queues without a tap": (
+        'disk="d"\nnetwork="none"\nqueues=2', 'queues needs network = "tap"', "leave"),
     "ports on a bridge": (
-        'disk="d"\nnetwork="bridge"\nbridge="b"\nforward=["tcp:1:1"]', "forwarded with", "leave"),
-    "tftp on a tap": ('disk="d"\ntftp="t"', "tftp with network", "serves files"),
+        'disk="d"\nnetwork="bridge"\nbridge="b"\nforward=["tcp:1:1"]', "forward needs", "leave"),
+    "tftp on a tap": ('disk="d"\ntftp="t"', 'tftp needs network = "user"', "leave tftp"),
     "address without a tap": (
-        'disk="d"\nnetwork="user"\naddress="192.168.7.2"', "without a tap", "leave it out"),
+        'disk="d"\nnetwork="user"\naddress="192.168.7.2"', 'address needs network = "tap"',
+        "leave address"),
     "addressing without a tap": (
-        'disk="d"\nnetwork="user"\naddressing="dhcp"', "addressing with network", "only a tap"),
+        'disk="d"\nnetwork="user"\naddressing="dhcp"', 'addressing needs network = "tap"', "leave"),
     "cards on a board": (
         'initrd="i"\nkernel="k"\ndtb="d"\nmachine="microblaze"\ninterface={network="user"}',
-        "on its board", "leave it out"),
-    "compressed and kept": ('disk="d.zst"', "could not be kept", "snapshot = true"),
+        "on its board", "leave interface out"),
+    "compressed and kept": ('disk="d.zst"', "cannot be kept", "snapshot = true"),
     "six compressed": (
         'snapshot=true\ndisk=["a.gz","b.gz","c.gz","d.gz","e.gz","f.gz"]', "at most 5", "unpack"),
     "a disk on a board without": (
         'machine="microblaze"\nkernel="k"\ndtb="t"\ndisk="d"', "has no disks", "initrd"),
     "scsi where there is none": (
         'machine="zynq"\nkernel="k"\ndtb="t"\ndisk={file="d",bus="scsi"}', "no scsi", '"sd"'),
-    "two terminals": ('disk="d"\nserial=["terminal","terminal"]', "said twice", ""),
-    "window without a display": ('disk="d"\nserial=["window"]', "without a display", "gtk"),
-    "gl without a window": ('disk="d"\ngl="on"', "gl with display", '"gtk" or "sdl"'),
+    "two terminals": ('disk="d"\nserial=["terminal","terminal"]', "listed twice", "remove one"),
+    "window without a display": ('disk="d"\nserial=["window"]', "needs a display", "gtk"),
+    "gl without a window": ('disk="d"\ngl="on"', "gl needs display", '"gtk" or "sdl"'),
     "no place for sound": ('machine="s390x"\nkernel="k"\naudio="pa"', "sound card", "leave"),
     "no virtio-serial": (
-        'machine="sh4"\nkernel="k"\nagent="a"', "no virtio-serial", "leave it out"),
+        'machine="sh4"\nkernel="k"\nagent="a"', "no virtio-serial", "leave agent out"),
     "kvm where there is none": (
         'machine="qemumips"\nkernel="k"\naccel="kvm"', "does not run under KVM", '"tcg"'),
     "no device tree": ('machine="qemuarmv5"\nkernel="k"', "no way to tell", 'dtb = "board.dtb"'),
-    "a device tree alone": ('disk="d"\ndtb="t"', "dtb without a kernel", "name a kernel"),
+    "a device tree alone": ('disk="d"\ndtb="t"', "dtb needs a kernel", "kernel ="),
     "bios and firmware": (
-        'disk="d"\nbios="b"\nfirmware="uefi"', "two ways of the same", "leave one"),
+        'disk="d"\nbios="b"\nfirmware="uefi"', "both given", "leave one"),
     "no such firmware": (
-        'machine="s390x"\ndisk="d"\nfirmware="uefi"', "no firmware =", "name a file"),
+        'machine="s390x"\ndisk="d"\nfirmware="uefi"', "has no firmware", "of your own"),
     "no secure boot there": (
-        'machine="aarch64"\ndisk="d"\nfirmware="secure-boot"', "no firmware =", "name a file"),
-    "nfs without a kernel": ('disk="d"\nnfs="/srv"', "nfs without a kernel", "name a kernel"),
+        'machine="aarch64"\ndisk="d"\nfirmware="secure-boot"', "has no firmware", "of your own"),
+    "nfs without a kernel": ('disk="d"\nnfs="/srv"', "nfs needs a kernel", "kernel ="),
     "nfs of a closed host": ('kernel="k"\nnfs="/srv"', "closed to the guest", 'host = "open"'),
     "nfs from nowhere": (
-        'kernel="k"\nnetwork="none"\nnfs="/srv"', "not say from where", "SERVER"),
-    "no nfs": ('kernel="k"\nnfs="srv"', "no NFS export", '"/srv/root"'),
-    "a port that is none": ('disk="d"\nserial=["tcp:70000"]', "no serial line", "tcp:PORT"),
-    "an interface of no kind": ('disk="d"\ninterface={mac="52:54:00:00:00:01"}', "what kind", ""),
+        'kernel="k"\nnetwork="none"\nnfs="/srv"', "names a folder and no server", "SERVER"),
+    "no nfs": ('kernel="k"\nnfs="srv"', "not an NFS export", '"/srv/root"'),
+    "a port that is none": ('disk="d"\nserial=["tcp:70000"]', "not a serial line", "tcp:PORT"),
+    "an interface of no kind": (
+        'disk="d"\ninterface={mac="52:54:00:00:00:01"}', "has no network", "user"),
     "an interface without its bridge": (
-        'disk="d"\ninterface=[{network="bridge"}]', "which bridge", "br0"),
+        'disk="d"\ninterface=[{network="bridge"}]', "go together", "br0"),
     "ports of a bridge": (
         'disk="d"\ninterface=[{network="bridge",bridge="b",forward=["tcp:1:1"]}]',
-        "forwards no ports", "user"),
+        "forward needs", "user"),
 }  # fmt: skip
 
 

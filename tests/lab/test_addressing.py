@@ -415,19 +415,3 @@ def test_cloud_init_takes_address_name_key_and_user_data_from_the_seed(
     guest.signal(signal.SIGTERM)
     guest.wait()
     lab.assert_no_residue(before)
-
-
-@pytest.mark.parametrize("range_of_groups", ["1 0", "0 2147483647"])
-def test_ping_asks_as_the_host_permits_its_users(lab: Lab, range_of_groups: str) -> None:
-    """With and without echo requests; the outside stands for a guest, nobody for another."""
-    lab.run(["sysctl", "-qw", f"net.ipv4.ping_group_range={range_of_groups}"]).check()
-    lab.write(
-        f"{HOME}/guests.toml",
-        '[network]\nsubnet = "203.0.113.0/24"\n'
-        '[guest.there]\ndisk = "d"\naddress = "203.0.113.1"\n[guest.gone]\ndisk = "d"\n',
-    )
-    ping = ["tapdraft", "ping", "--timeout=2", "guests.toml"]
-    done = lab.run([*ping, "there"], user="alice", cwd=HOME).check()
-    assert done.stdout.startswith("there (203.0.113.1) answers after ")
-    done = lab.run([*ping, "gone"], user="alice", cwd=HOME).check(1)
-    assert "error: gone (203.0.113.6) did not answer within 2 s\nhint: " in done.stderr
