@@ -219,5 +219,5 @@ def test_an_address_that_cannot_be_is_refused_in_runqemus_layout_too(address: st
 def test_serial_lines_that_lead_nowhere_may_be_several() -> None:
     text = b'[guest.web]\nkernel = "k"\nserial = ["none", "none", "terminal"]\n'
     assert parse(text).guests[0].serial == ("none", "none", "terminal")
-    with pytest.raises(BadDescription, match="said twice"):
+    with pytest.raises(BadDescription, match="listed twice"):
         parse(text.replace(b'"none", ', b'"terminal", '))
