@@ -32,23 +32,29 @@ _TOLD = {"--dry-run", "--explain", "--status", "--version", "--help"}  # and not
 
 def main(argv: Sequence[str]) -> int:
     """The exit status, for who started this process."""
-    return answer(argv[1:], lambda: this_caller(caps.held_by_caller()))
+    return answer(
+        lambda: this_caller(caps.held_by_caller()), lambda _: argv[1:], sys.stdin.buffer.read
+    )
 
 
-def answer(arguments: Sequence[str], find_caller: Callable[[], Caller]) -> int:
+def answer(
+    find_caller: Callable[[], Caller],
+    arguments_of: Callable[[Caller], Sequence[str]],
+    read_input: Callable[[int], bytes],
+) -> int:
     """The exit status. What was done, or is wrong, is told without any capability."""
     caller, requests = None, []
     try:
         caller = find_caller()  # with the log: before anything is read or done
         caps.settle()
-        action, words, channel, header = _options(arguments)
+        action, words, channel, header = _options(arguments_of(caller))
         if action:
-            told = _requests(words) if action in ("--dry-run", "--explain") else []
+            told = _requests(words, read_input) if action in ("--dry-run", "--explain") else []
             caps.drop()
             from . import preview  # noqa: PLC0415  only ever without any capability
 
             return preview.show(action, told, caller, str(__doc__))
-        requests = _requests(words)
+        requests = _requests(words, read_input)
         said = _apply(requests, caller, channel, header)
         caps.drop()
         say(1, *said)
@@ -77,10 +83,10 @@ def _options(arguments: Sequence[str]) -> tuple[str, list[str], int | None, bool
     return "".join(actions), words, channel, "--use-vnet" in flags
 
 
-def _requests(words: Sequence[str]) -> list[Request]:
+def _requests(words: Sequence[str], read_input: Callable[[int], bytes]) -> list[Request]:
     lines = [" ".join(words)]
     if lines == ["-"]:
-        data = sys.stdin.buffer.read(MOST_BYTES + 1)
+        data = read_input(MOST_BYTES + 1)
         lines = data.decode("ascii", "replace").removesuffix("\n").split("\n")
         if len(data) > MOST_BYTES or len(lines) > MOST_REQUESTS:
             raise BadRequest(f"more than {MOST_REQUESTS} requests, or {MOST_BYTES} bytes, at once")

@@ -105,7 +105,6 @@ UNPRIVILEGED = {"preview", "commands", "diagnosis"}
 
 def test_the_privileged_side_stays_small_enough_to_be_read() -> None:
     """What doc/auditors.md tells."""
-    assert len((ROOT / "helper/launcher.c").read_text().splitlines()) < 300
     assert set(HELPER) > UNPRIVILEGED
     lines = sum(code_lines(path) for name, path in HELPER.items() if name not in UNPRIVILEGED)
     assert lines < 1180

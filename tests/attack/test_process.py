@@ -655,6 +655,13 @@ FILES = [
     "/usr/lib/python3/dist-packages/prctl.py",
     "/usr/lib/python3/dist-packages/pyroute2/netlink/__init__.py",
     "/usr/lib/python3.11",
+    "/usr/lib/python3.11/json",
+    "/usr/lib/python3.11/__pycache__",
+    "/usr/lib/python3.11/collections/__pycache__",
+    "/usr/lib/python3.11/encodings/utf_8.py",
+    "/usr/lib/python3/dist-packages/__pycache__",
+    "/usr/lib/python3/dist-packages/__pycache__/prctl.cpython-311.pyc",
+    "/usr/lib/python3/dist-packages/pyroute2/__pycache__",
 ]
 
 
