@@ -101,7 +101,7 @@ static void explain_missing_capability(void) /* the kernel withholds it without 
 }
 
 /* 2: without AT_SECURE it was not this file that gave the capability, and the loader has obeyed LD_PRELOAD. */
-static void check_privilege(void)
+static void check_privilege(int without)
 {
     struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
     struct __user_cap_data_struct set[2];
@@ -110,6 +110,12 @@ static void check_privilege(void)
         set->effective = set->inheritable = 0, need(!syscall(SYS_capset, &header, set), "empty the ambient set");
     refuse_if(getuid() != geteuid() || getgid() != getegid(), IN_THE_WAY, "real and effective ids differ", "",
               "this file must be neither setuid nor setgid: as root, chmod ug-s FILE");
+    if (without) { /* only the policy is to be told, to root as well */
+        memset(set, 0, sizeof set);
+        need(syscall(SYS_capset, &header, set) == 0, "give up the capabilities");
+        need(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0, "become undumpable");
+        return;
+    }
     if (!set[0].permitted && !set[1].permitted) explain_missing_capability();
     refuse_if(getuid() == 0 || !(WRAPPED || getauxval(AT_SECURE)), IN_THE_WAY,
               "the caller already holds the privilege that this file gives", "", RUN_DIRECTLY);
@@ -319,7 +325,7 @@ int main(int argc, char **argv)
         check_files();
         return 0;
     }
-    check_privilege();
+    check_privilege(argc > 1 && strcmp(argv[1], "--check-policy") == 0);
     close_descriptors(keep);
     reset_process();
     environ = (char *[]){ "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC", hardening, NULL };
