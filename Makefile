@@ -180,7 +180,7 @@ install-service: all
 	$(call make_folders,$(UNITDIR))
 	$(INSTALL) -m 644 packaging/systemd/tapdraft.socket $(DESTDIR)$(UNITDIR)/tapdraft.socket
 	for name in tapdraft@.service client; do \
-		sed 's|@HELPERDIR@|$(HELPERDIR)|g; s|@PYTHON@|$(PYTHON)|g' packaging/systemd/$$name.in \
+		sed 's|@HELPERDIR@|$(HELPERDIR)|g; s|@LAUNCHER@|$(LAUNCHER)|g; s|@PYTHON@|$(PYTHON)|g' packaging/systemd/$$name.in \
 			> $(BUILD)/$$name || exit 1; done
 	$(INSTALL) -m 644 $(BUILD)/tapdraft@.service $(DESTDIR)$(UNITDIR)/tapdraft@.service
 	$(INSTALL) -m 755 $(BUILD)/client $(DESTDIR)$(HELPERDIR)/tapdraft-helper

@@ -3,11 +3,13 @@
     tapdraft-helper [--dry-run | --explain] up NAME HOST/PREFIX GUEST [WORD]...
     tapdraft-helper [--dry-run | --explain] down NAME | --all
     tapdraft-helper [--dry-run | --explain] -      requests on standard input, one a line
+    tapdraft-helper --check-policy [--user NAME] [REQUEST]
     tapdraft-helper --status | --version | --help
 
 --dry-run prints the commands that the requests equal, --explain which section of the policy
-permits or refuses them; neither changes anything or needs any privilege. --fd=N sends the tap's
-descriptor over socket N, as qemu's -netdev tap,helper= asks (with --use-vnet and --br=NAME).
+permits or refuses them; neither changes anything or needs any privilege. --check-policy tells
+whether the policy is sound and what it permits, to root as well. --fd=N sends the tap's descriptor
+over socket N, as qemu's -netdev tap,helper= asks (with --use-vnet and --br=NAME).
 See tapdraft-helper(8).
 """
 
@@ -27,28 +29,36 @@ from .state import State, read
 
 LOCK_SECONDS = 10.0
 MOST_REQUESTS, MOST_BYTES = 4096, 1 << 20
-_TOLD = {"--dry-run", "--explain", "--status", "--version", "--help"}  # and not done
+_JUDGED = {"--dry-run", "--explain", "--check-policy"}  # what requests can be said of
+_TOLD = {*_JUDGED, "--status", "--version", "--help"}  # and not done
 
 
 def main(argv: Sequence[str]) -> int:
     """The exit status, for who started this process."""
-    return answer(argv[1:], lambda: this_caller(caps.held_by_caller()))
+    return answer(
+        lambda: this_caller(caps.held_by_caller()), lambda _: argv[1:], sys.stdin.buffer.read
+    )
 
 
-def answer(arguments: Sequence[str], find_caller: Callable[[], Caller]) -> int:
+def answer(
+    find_caller: Callable[[], Caller],
+    arguments_of: Callable[[Caller], Sequence[str]],
+    read_input: Callable[[int], bytes],
+) -> int:
     """The exit status. What was done, or is wrong, is told without any capability."""
     caller, requests = None, []
     try:
         caller = find_caller()  # with the log: before anything is read or done
         caps.settle()
-        action, words, channel, header = _options(arguments)
+        action, words, channel, header = _options(arguments_of(caller))
         if action:
-            told = _requests(words) if action in ("--dry-run", "--explain") else []
+            user = words.pop(0)[7:] if words[:1] and words[0].startswith("--user=") else ""
+            told = _requests(words, read_input) if action in _JUDGED and words != [] else []
             caps.drop()
             from . import preview  # noqa: PLC0415  only ever without any capability
 
-            return preview.show(action, told, caller, str(__doc__))
-        requests = _requests(words)
+            return preview.show(action, told, caller, str(__doc__), user)
+        requests = _requests(words, read_input)
         said = _apply(requests, caller, channel, header)
         caps.drop()
         say(1, *said)
@@ -64,7 +74,15 @@ def answer(arguments: Sequence[str], find_caller: Callable[[], Caller]) -> int:
 
 
 def _options(arguments: Sequence[str]) -> tuple[str, list[str], int | None, bool]:
-    """What to tell, or "" to do it; the words of the request; what qemu adds: --fd, --use-vnet."""
+    """What to tell, or "" to do it; the words of the request; what qemu adds: --fd, --use-vnet.
+
+    With --check-policy, --user=NAME comes before the words.
+    """
+    users: list[str] = []
+    if "--check-policy" in arguments:
+        joined = "\n".join(arguments).replace("--user\n", "--user=").split("\n")
+        users = [word for word in joined if word.startswith("--user=")]
+        arguments = [word for word in joined if word not in users]
     words = [word for word in arguments if word == "--all" or not word.startswith("--")]
     flags = set(arguments) - set(words)
     descriptors = [int(flag[5:]) for flag in flags if re.fullmatch("--fd=[0-9]{1,4}", flag)]
@@ -73,14 +91,18 @@ def _options(arguments: Sequence[str]) -> tuple[str, list[str], int | None, bool
     actions = flags & _TOLD
     if len(flags - known) > len(descriptors) or len(actions) > 1 or len(descriptors) > 1:
         raise BadRequest("there is an unknown option", "tapdraft-helper --help")
+    if len(users) > 1:
+        raise BadRequest("--user is said twice", "tapdraft-helper --help")
+    if words and actions and not actions & _JUDGED:
+        raise BadRequest(f"{min(actions)} stands alone", "tapdraft-helper --help")
     channel = descriptors[0] if descriptors else None
-    return "".join(actions), words, channel, "--use-vnet" in flags
+    return "".join(actions), users + words, channel, "--use-vnet" in flags
 
 
-def _requests(words: Sequence[str]) -> list[Request]:
+def _requests(words: Sequence[str], read_input: Callable[[int], bytes]) -> list[Request]:
     lines = [" ".join(words)]
     if lines == ["-"]:
-        data = sys.stdin.buffer.read(MOST_BYTES + 1)
+        data = read_input(MOST_BYTES + 1)
         lines = data.decode("ascii", "replace").removesuffix("\n").split("\n")
         if len(data) > MOST_BYTES or len(lines) > MOST_REQUESTS:
             raise BadRequest(f"more than {MOST_REQUESTS} requests, or {MOST_BYTES} bytes, at once")

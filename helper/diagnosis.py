@@ -8,6 +8,7 @@ with the same functions.
 import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Interface
+from string import ascii_letters
 
 from .errors import BadRequest
 from .request import (
@@ -17,7 +18,7 @@ from .request import (
 
 # Of NAME in request.py.
 LONGEST_NAME = 12
-_LINE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.:/=_- ")
+_LINE = frozenset(f"{ascii_letters}0123456789.:/=_- ")  # capitals in names of interfaces only
 
 
 def first_error(lines: Sequence[str], numbered: bool = False) -> BadRequest:
@@ -44,7 +45,7 @@ def check_name(name: str) -> str:
 
 def check_interface(name: str) -> str:
     """The name of an interface that may be an uplink; raises BadRequest."""
-    if not re.fullmatch("[a-z0-9._-]{1,15}", name):
+    if not re.fullmatch("[A-Za-z0-9._-]{1,15}", name):
         raise BadRequest(f"'{name}' is no interface's name")
     if not re.fullmatch(INTERFACE, name):
         raise BadRequest(f"'{name}' cannot be an uplink", "ip link shows what there is")

@@ -13,8 +13,8 @@
  * 4. process      must undo timers, signals, mask and folder, and have limits that let it finish;
  *                 must not loosen a limit that the caller has set.
  * 5. environment  must be made from nothing; must not copy a variable, not even TERM.
- * 6. files        must be root's and closed to others: what is imported and the folders above it;
- *                 must not follow a symbolic link while finding that out.
+ * 6. files        must be root's and closed to others: all that can be imported, compiled files too, and
+ *                 the folders above it; must not import by a symbolic link to anybody else's file.
  * 7. confinement  must make it final: no new privileges, Landlock, then the system call filter;
  *                 must not fail open: only "this kernel has none" goes on, and Python is told so.
  * 8. Python       must be told every path; must not look at site, .pth, PYTHON* or the folder.
@@ -101,7 +101,7 @@ static void explain_missing_capability(void) /* the kernel withholds it without 
 }
 
 /* 2: without AT_SECURE it was not this file that gave the capability, and the loader has obeyed LD_PRELOAD. */
-static void check_privilege(void)
+static void check_privilege(int without)
 {
     struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
     struct __user_cap_data_struct set[2];
@@ -110,6 +110,12 @@ static void check_privilege(void)
         set->effective = set->inheritable = 0, need(!syscall(SYS_capset, &header, set), "empty the ambient set");
     refuse_if(getuid() != geteuid() || getgid() != getegid(), IN_THE_WAY, "real and effective ids differ", "",
               "this file must be neither setuid nor setgid: as root, chmod ug-s FILE");
+    if (without) { /* only the policy is to be told, to root as well */
+        memset(set, 0, sizeof set);
+        need(syscall(SYS_capset, &header, set) == 0, "give up the capabilities");
+        need(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0, "become undumpable");
+        return;
+    }
     if (!set[0].permitted && !set[1].permitted) explain_missing_capability();
     refuse_if(getuid() == 0 || !(WRAPPED || getauxval(AT_SECURE)), IN_THE_WAY,
               "the caller already holds the privilege that this file gives", "", RUN_DIRECTLY);
@@ -154,24 +160,53 @@ static void reset_process(void) /* 4 */
                   "too small: ulimit ", limits[i].option, "raise it, so that what is begun can be finished");
 }
 
-static int check_owner(const char *path, const struct stat *found, int kind, struct FTW *where) /* 6 */
+static void refuse_others(const char *path, const struct stat *found, int plain)
 {
-    int plain = kind == FTW_D ? S_ISDIR(found->st_mode) : kind == FTW_F && S_ISREG(found->st_mode);
-    (void)where;
     refuse_if(!plain || found->st_uid != 0 || found->st_mode & 022, IN_THE_WAY,
               "not root's alone, or not a plain file or folder: ", path, REINSTALL);
-    return 0;
+}
+
+static int check_owner(const char *path, const struct stat *found, int kind, struct FTW *where) /* 6 */
+{
+    (void)where;
+    refuse_others(path, found, kind == FTW_D ? S_ISDIR(found->st_mode) : kind == FTW_F && S_ISREG(found->st_mode));
+    return FTW_CONTINUE;
+}
+
+/* Python's own library has a few symbolic links; and folders of other packages, of which only those that are
+ * trees of their own are imported from. */
+static int check_library(const char *path, const struct stat *found, int kind, struct FTW *where)
+{
+    const char *name = path + where->base;
+    struct stat target;
+    if (kind == FTW_SL) {
+        if (stat(path, &target) == 0)
+            refuse_others(path, &target, 1);
+        return FTW_CONTINUE;
+    }
+    check_owner(path, found, kind, where);
+    return strcmp(name, "dist-packages") == 0 || strcmp(name, "site-packages") == 0 ? FTW_SKIP_SUBTREE : FTW_CONTINUE;
 }
 
 static void check_files(void)
 {
     const char *const folders[] = { TRUSTED_FOLDERS }, *const trees[] = { TRUSTED_TREES };
+    const char *const libraries[] = { TRUSTED_LIBRARIES }, *const compiled[] = { TRUSTED_IF_THERE };
     struct stat found;
     for EACH(i, folders)
         refuse_if(lstat(folders[i], &found) != 0 || check_owner(folders[i], &found, FTW_D, NULL), IN_THE_WAY,
                   "missing: ", folders[i], REINSTALL);
     for EACH(i, trees)
-        refuse_if(nftw(trees[i], check_owner, 16, FTW_PHYS) != 0, IN_THE_WAY, "missing: ", trees[i], REINSTALL);
+        refuse_if(nftw(trees[i], check_owner, 16, FTW_PHYS | FTW_ACTIONRETVAL) != 0, IN_THE_WAY,
+                  "missing: ", trees[i], REINSTALL);
+    for EACH(i, libraries)
+        refuse_if(nftw(libraries[i], check_library, 16, FTW_PHYS | FTW_ACTIONRETVAL) != 0, IN_THE_WAY,
+                  "missing: ", libraries[i], REINSTALL);
+    for EACH(i, compiled)
+        if (lstat(compiled[i], &found) == 0)
+            check_owner(compiled[i], &found, S_ISDIR(found.st_mode) ? FTW_D : FTW_F, NULL);
+        else
+            refuse_if(errno != ENOENT, IN_THE_WAY, "cannot be looked at: ", compiled[i], REINSTALL);
 }
 
 /* A rule is for an inode, and /proc makes new ones when memory is short, unless a path is held: those stay open. */
@@ -285,7 +320,11 @@ int main(int argc, char **argv)
 {
     static char landlock[16], hardening[64];
     int keep = check_arguments(argc, argv);
-    check_privilege();
+    if (argc == 2 && strcmp(argv[1], "--check-files") == 0) { /* the service's unit asks, before each process */
+        check_files();
+        return 0;
+    }
+    check_privilege(argc > 1 && strcmp(argv[1], "--check-policy") == 0);
     close_descriptors(keep);
     reset_process();
     environ = (char *[]){ "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC", hardening, NULL };

@@ -55,6 +55,9 @@ SO_SNDBUFFORCE = 32  # needs CAP_NET_ADMIN
 TUN_GROUP, TUN_PERSIST, TUN_QUEUES, TUN_DISABLED_QUEUES = 2, 6, 8, 9
 # linux/rtnetlink.h
 DELLINK, GETLINK, SETLINK, NEWADDR, GETADDR, NEWROUTE, GETROUTE = 17, 18, 19, 20, 22, 24, 26
+GETNEXTHOP = 106
+# Types of routes: what is delivered here; blackhole, unreachable, prohibit, throw. RTA_NH_ID.
+LOCAL, LEADS_NOWHERE, NH_ID = 2, (6, 7, 8, 9), 30
 # linux/nfnetlink.h, NFPROTO_INET
 BATCH_BEGIN, BATCH_END, INET = 16, 17, 1
 # An address of its own on the rtnetlink bus, "tapd": a lock that goes with the process.
@@ -81,7 +84,12 @@ class Link(NamedTuple):
     multi_queue: bool
 
 
-Way = tuple[int, IPv4Network]  # an interface's index, 0 for none, and what it has or leads to
+class Way(NamedTuple):
+    """A network that an interface has, or that a route leads to."""
+
+    ifindex: int  # 0 for none
+    network: IPv4Network
+    local: bool = False  # what is delivered to this host goes out by no interface
 
 
 class Kernel:
@@ -119,12 +127,18 @@ class Kernel:
     def addresses(self) -> list[Way]:
         """The network of every IPv4 address."""
         answers = self._ask(GETADDR, DUMP, ifaddrmsg(), family=socket.AF_INET)
-        return [(_integer(a[4:8]), _network(attributes(a[8:]).get(1, b""), a[1])) for a in answers]
+        return [Way(_integer(a[4:8]), _network(attributes(a[8:]).get(1, b""), a[1])) for a in answers]
 
     def routes(self) -> list[Way]:
         """The IPv4 routes of all tables, by every interface that they leave by."""
         answers = self._ask(GETROUTE, DUMP, rtmsg(), family=socket.AF_INET)
-        return [way for answer in answers for way in _ways(answer)]
+        # A route can name a nexthop object instead of an interface.
+        named = any(NH_ID in attributes(answer[12:]) for answer in answers)
+        hops = _nexthops(self._nexthops()) if named else {}
+        return [way for answer in answers for way in _ways(answer, hops)]
+
+    def _nexthops(self) -> list[bytes]:
+        return self._exchange(self._route, GETNEXTHOP, DUMP, bytes(8))
 
     # Changes
 
@@ -241,17 +255,31 @@ def _link(answer: bytes) -> Link:
     ifindex, flags = struct.unpack_from("=4xiI", answer)
     there = attributes(answer[16:])
     texts = (there.get(kind, b"").rstrip(b"\0") for kind in (3, 20))
-    name, alias = (words.decode("ascii", "replace") for words in texts)
+    name, alias = (words.decode("utf-8", "backslashreplace") for words in texts)
     mtu, group, queues = (_integer(there.get(kind, b"")) for kind in (4, 27, 31))
     return Link(ifindex, name, alias, group, mtu, bool(flags & IFF_UP), queues > 1)
 
 
-def _ways(answer: bytes) -> list[Way]:
-    there = attributes(answer[12:])
+def _nexthops(answers: Iterable[bytes]) -> dict[int, set[int]]:
+    """The interfaces of nexthop objects by their ids (linux/nexthop.h): of one hop, or of a group."""
+    objects = {_integer(o.get(1, b"")): o for o in (attributes(answer[8:]) for answer in answers)}
+    hops: dict[int, set[int]] = {}
+    for number, there in objects.items():
+        group = there.get(2, b"")  # of struct nexthop_grp, eight bytes that begin with an id
+        members = [_integer(group[at : at + 4]) for at in range(0, len(group), 8)] or [number]
+        hops[number] = {_integer(objects.get(member, {}).get(5, b"")) for member in members} - {0}
+    return hops
+
+
+def _ways(answer: bytes, nexthops: dict[int, set[int]]) -> list[Way]:
+    kind, there = answer[7], attributes(answer[12:])
+    if kind in LEADS_NOWHERE:
+        return []
     # struct rtnexthop begins as an attribute does, with its length and two bytes: the interface.
-    hops = [hop for _, hop in attribute_list(there.get(9, b""))] or [there.get(4, b"")]
+    hops = [_integer(hop[:4]) for _, hop in attribute_list(there.get(9, b""))]
+    hops = hops or list(nexthops.get(_integer(there.get(NH_ID, b"")), ()))
     to = _network(there.get(1, b""), answer[1])
-    return [(_integer(hop[:4]), to) for hop in hops]
+    return [Way(hop, to, kind == LOCAL) for hop in hops or [_integer(there.get(4, b""))]]
 
 
 def _network(address: bytes, length: int) -> IPv4Network:

@@ -38,7 +38,14 @@ NOBODY = 65534  # the kernel's overflowuid
 KEYS = {
     "deny": "no|yes", "host": "closed|open", "taps": "[0-9]{1,5}", "modes": "|".join(MODES),
     "subnets": "[0-9./]+", "forwards": "(tcp|udp):[0-9]{1,5}(-[0-9]{1,5})?",
-    "uplinks": r"[^\s=\[\]:/]{1,15}",
+    "uplinks": r"\*|[^\s=\[\]:/*?]{1,15}",
+}  # fmt: skip
+# And how a person is told so.
+_EXPECTED = {
+    "deny": "yes or no", "host": "open or closed", "taps": "a number from 0 to 99999",
+    "modes": f"some of {', '.join(MODES)}", "subnets": "networks like 192.168.7.0/24",
+    "forwards": "protocols with ports, like tcp:1024-65535 or udp:53",
+    "uplinks": "names of interfaces; there are no patterns, and * alone means all",
 }  # fmt: skip
 _SINGLE = ("deny", "host", "taps")
 
@@ -77,6 +84,20 @@ class Section(NamedTuple):
     @property
     def place(self) -> str:
         return f"{PATH}:{self.line}: [{self.title}]"
+
+    def exists(self) -> bool:
+        """Does anybody have the name that the section has?"""
+        kind, _, name = self.title.partition(" ")
+        return _found(pwd.getpwnam if kind == "user" else grp.getgrnam, name) is not None
+
+    def text(self) -> str:
+        """Its keys and values, a line each, as the helper reads them."""
+        lines = []
+        for key, values in self.words.items():
+            if key == "forwards":
+                values = tuple(f"{p}:{ports[0]}-{ports[-1]}" for p, ports in values)
+            lines.append(f"    {key} = {', '.join(map(str, values))}\n")
+        return "".join(lines)
 
     def denies(self) -> bool:
         return "yes" in self.words.get("deny", ())
@@ -201,7 +222,8 @@ def _read_value(key: str, value: str) -> tuple[Any, ...]:
     words = [word.strip(" \t") for word in value.split(",") if word.strip(" \t")]
     words = [value] if key in _SINGLE else words
     if not all(re.fullmatch(KEYS[key], word) for word in words):
-        raise ValueError(f"{value!r} is nothing that {key} can be")
+        hint = "; a comment needs a line of its own" if "#" in value else ""
+        raise ValueError(f"{key} = {value!r}: expected {_EXPECTED[key]}{hint}")
     readers: dict[str, Callable[[str], Any]]
     readers = {"taps": int, "subnets": IPv4Network, "forwards": _ports}
     return tuple(map(readers.get(key, str), words))

@@ -59,6 +59,8 @@ class State(NamedTuple):
         value = read_sysctl(f"ipv4/conf/{name}/forwarding") if name in self.links else None
         if value is None:
             raise InTheWay(f"there is no interface {name}", "ip link shows what there is")
+        if name in self.taps:
+            raise InTheWay(f"{name} is a guest's tap", "name an interface towards the outside")
         uplink = self.uplinks.get(name, Uplink(name, value))
         # Not for a guest to undo: the host forwards elsewhere, or no longer does.
         if value == "0" and (uplink.was == "1" or read_sysctl("ipv4/ip_forward") == "1"):
@@ -117,9 +119,10 @@ def read(kernel: Kernel, nftables: bool = True, networks: bool = True) -> State:
     uplinks = {uplink.name: uplink for uplink in firewall.uplinks(kernel)} if table else {}
     forwards = tuple(firewall.forwards(kernel)) if table else ()
     addresses = _by_interface(kernel.addresses() if networks else ())
-    ways = _by_interface(kernel.routes() if networks else ())
+    routes = kernel.routes() if networks else []
+    ways = _by_interface(routes)
     # 0.0.0.0/1 and 128.0.0.0/1 count as a default route: VPNs take it over that way.
-    default = {ifindex for ifindex, leads in ways.items() if min(to.prefixlen for to in leads) <= 1}
+    default = {way.ifindex for way in routes if way.network.prefixlen <= 1 and not way.local}
     carriers = {name for name, link in links.items() if link.ifindex in default} - {"lo", *taps}
     return State(links, taps, addresses, ways, tuple(sorted(carriers)), table is not None,
                  uplinks, forwards, _COMMENTS.get(table or "", MARK))  # fmt: skip
@@ -127,7 +130,7 @@ def read(kernel: Kernel, nftables: bool = True, networks: bool = True) -> State:
 
 def _by_interface(pairs: Iterable[Way]) -> dict[int, set[IPv4Network]]:
     found: dict[int, set[IPv4Network]] = {}
-    for ifindex, network in pairs:
+    for ifindex, network, _ in pairs:
         found.setdefault(ifindex, set()).add(network)
     return found
 

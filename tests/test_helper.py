@@ -27,7 +27,8 @@ UP = "up web 192.168.7.1/30 192.168.7.2"
         (["--dry-run", "down", "--all"], ("--dry-run", ["down", "--all"], None, False)),
         (["down", "web", "--explain"], ("--explain", ["down", "web"], None, False)),
         (["--use-vnet", "--fd=10", "--br=br0", "up"], ("", ["up"], 10, True)),
-        (["-", "--version"], ("--version", ["-"], None, False)),
+        (["--check-policy", "--user", "bob", "down", "--all"],
+         ("--check-policy", ["--user=bob", "down", "--all"], None, False)),
         ([], ("", [], None, False)),
     ],
 )
@@ -46,6 +47,12 @@ def test_options_may_stand_anywhere(arguments: list[str], meaning: tuple[object,
 def test_an_option_that_is_none_is_refused(arguments: list[str]) -> None:
     with pytest.raises(BadRequest, match="unknown option"):
         helper._options([*arguments, "down", "web"])
+
+
+@pytest.mark.parametrize("option", ["--status", "--version", "--help"])
+def test_an_option_that_takes_no_request_stands_alone(option: str) -> None:
+    with pytest.raises(BadRequest, match=f"{option} stands alone"):
+        helper._options([option, "rubbish"])
 
 
 @pytest.mark.parametrize(

@@ -236,6 +236,19 @@ def test_a_mistake_in_the_policy_stops_everybody_and_is_named(load: Load, text: 
     assert str(error.value).startswith(f"{policy.PATH}:{last}: ")
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("uplinks = eth*", "there are no patterns, and [*] alone means all"),
+        ("taps = 16 # note", "a comment needs a line of its own"),
+        ("taps = 100000", "expected a number from 0 to 99999"),
+    ],
+)
+def test_a_mistake_is_told_with_what_was_expected(load: Load, line: str, said: str) -> None:
+    with pytest.raises(InTheWay, match=said):
+        load(f"[user a]\n{line}\n")
+
+
 def test_a_missing_policy_permits_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InTheWay, match="No such file"):
         policy.load("/etc/no-such-folder/policy.conf")

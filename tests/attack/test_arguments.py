@@ -100,7 +100,6 @@ def test_a_name_that_is_a_path_or_an_option_is_refused(target: Lab, name: str) -
         "all",
         "default",
         "lo",
-        "td-web",
         "eth0/forwarding",
         "eth0 ",
         "",

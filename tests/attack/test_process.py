@@ -651,6 +651,13 @@ FILES = [
     "/usr/lib/python3/dist-packages/prctl.py",
     "/usr/lib/python3/dist-packages/pyroute2/netlink/__init__.py",
     STDLIB,
+    f"{STDLIB}/json",
+    f"{STDLIB}/__pycache__",
+    f"{STDLIB}/collections/__pycache__",
+    f"{STDLIB}/encodings/utf_8.py",
+    "/usr/lib/python3/dist-packages/__pycache__",
+    f"/usr/lib/python3/dist-packages/__pycache__/prctl.{CACHE_TAG}.pyc",
+    "/usr/lib/python3/dist-packages/pyroute2/__pycache__",
 ]
 
 

@@ -15,15 +15,26 @@ import pytest
 from tapdraft.generator import ask, check_helper
 from tapdraft.generator.finding import Place
 from tapdraft.helper import service
+from tapdraft.helper.caller import Caller
+from tapdraft.helper.errors import BadRequest, InTheWay
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = ROOT / "packaging/systemd"
 
 
+@pytest.fixture(autouse=True)
+def judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests is no user of an installed policy."""
+    monkeypatch.setattr(service, "_judge", lambda _caller: None)
+
+
+def arguments_of(peer: socket.socket) -> list[str]:
+    return service._Request(peer).arguments(Caller(os.getuid(), (os.getgid(),), holder=False))
+
+
 @pytest.fixture
 def ends() -> tuple[socket.socket, socket.socket]:
     caller, peer = socket.socketpair()
-    peer.settimeout(10)
     return caller, peer
 
 
@@ -41,7 +52,7 @@ def test_who_asks_is_who_connected(ends: tuple[socket.socket, socket.socket]) ->
 def test_arguments_come_as_they_were_given(ends: tuple[socket.socket, socket.socket]) -> None:
     given = ["--explain", "up", "web", "192.168.7.1/30", "192.168.7.2"]
     ends[0].sendall(framed("\n".join(given).encode()) + b"rest")
-    assert service._arguments(ends[1]) == given
+    assert arguments_of(ends[1]) == given
     assert ends[1].recv(9) == b"rest"
 
 
@@ -50,7 +61,7 @@ def test_the_socket_for_a_tap_is_the_one_that_came(
 ) -> None:
     here, there = socket.socketpair()
     socket.send_fds(ends[0], [framed(b"--fd=0\ndown\nweb")], [there.fileno()])
-    option, *words = service._arguments(ends[1])
+    option, *words = arguments_of(ends[1])
     assert words == ["down", "web"]
     descriptor = int(option.removeprefix("--fd="))
     assert descriptor > 2
@@ -64,25 +75,52 @@ def test_a_number_without_a_socket_means_no_descriptor(
     ends: tuple[socket.socket, socket.socket], number: bytes
 ) -> None:
     ends[0].sendall(framed(b"--fd=%b\nup\nweb" % number))
-    assert service._arguments(ends[1])[0] == "--fd=none"
+    assert arguments_of(ends[1])[0] == "--fd=none"
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xff" * 8, struct.pack("!I", 4097), framed(b"up web")[:-1]], ids=repr
+    "data",
+    [b"", b"\0", b"\0\0\0", b"\xff" * 8, struct.pack("!I", 4097), framed(b"up web")[:-1]],
+    ids=repr,
 )
-def test_what_is_no_request_is_not_answered(
+def test_what_is_no_request_is_an_error(
     ends: tuple[socket.socket, socket.socket], data: bytes
 ) -> None:
     ends[0].sendall(data)
     ends[0].shutdown(socket.SHUT_WR)
-    with pytest.raises(SystemExit):
-        service._arguments(ends[1])
+    with pytest.raises(BadRequest):
+        arguments_of(ends[1])
+
+
+def test_what_does_not_arrive_in_time_is_an_error(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One deadline for all of it: whoever sends a byte now and then does not put it off."""
+    clock = iter((0.0, 0.1, 0.2, 1.9, 2.1))
+    monkeypatch.setattr(service.time, "monotonic", lambda: next(clock))
+    ends[0].sendall(framed(b"up web -") + b"up")
+    request = service._Request(ends[1])
+    assert request.arguments(Caller(os.getuid(), (os.getgid(),), holder=False)) == ["up web -"]
+    with pytest.raises(BadRequest, match="did not arrive whole within 2 seconds"):
+        request.rest()
+
+
+def test_a_user_has_a_few_places_at_once() -> None:
+    first, other = (Caller(uid, (uid,), holder=False) for uid in (61001, 61002))
+    taken = [service._take_place(first) for _ in range(service.MOST_AT_ONCE)]
+    with pytest.raises(InTheWay, match="4 requests of uid 61001 are being served already"):
+        service._take_place(first)
+    taken.append(service._take_place(other))
+    taken.pop(0).close()
+    taken.append(service._take_place(first))
+    for place in taken:
+        place.close()
 
 
 def test_more_sockets_than_one_are_refused(ends: tuple[socket.socket, socket.socket]) -> None:
     socket.send_fds(ends[0], [framed(b"--fd=3\nup")], [0, 1, 2, 0, 1, 2])
-    with pytest.raises(SystemExit):
-        service._arguments(ends[1])
+    with pytest.raises(BadRequest):
+        arguments_of(ends[1])
 
 
 @pytest.fixture(scope="module")
