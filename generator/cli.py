@@ -94,7 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        if words[:1] == ["dhcp"] and [word for word in words if word.startswith("--tap=")]:
+        if words[:1] == ["dhcp"] and any(
+            word == "--tap" or word.startswith("--tap=") for word in words
+        ):
             return responder.main(words[1:])
         status = _dispatch(_arguments(words))
         sys.stdout.flush()
