@@ -67,7 +67,7 @@ Exit status: 0 success, 1 failure, 2 wrong usage or a wrong description, 3 refus
 tapdraft.toml(5).
 """
 
-import os
+import errno
 import signal
 import sys
 from collections.abc import Sequence
@@ -80,6 +80,7 @@ from ..helper import __version__
 from ..helper.commands import line
 from . import (
     addressing, ask, check_qemu, description, given, output, ports, qemu, reach, requests, run, ssh,
+    streams,
 )  # fmt: skip
 from .dhcp import __main__ as responder
 from .errors import FAILED, IN_THE_WAY, USAGE, TapdraftError, plain
@@ -93,35 +94,56 @@ USAGE_TEXT = Usage(str(__doc__))
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command and give its exit status. No traceback reaches the user."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character is no error
-            stream.reconfigure(errors="backslashreplace")
+    closed = streams.prepare()
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        if words[:1] == ["dhcp"] and [word for word in words if word.startswith("--tap=")]:
-            return responder.main(words[1:])
-        status = _dispatch(_arguments(words))
+        status = _carry_out(words, closed)
         sys.stdout.flush()
     except TapdraftError as error:
         print(error, file=sys.stderr)
-        return error.status
+        status = error.status
     except BrokenPipeError:
-        # Whoever read our output has enough. Python would complain once more at its own end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        # Whoever read our output has enough.
+        status = 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(TapdraftError(f"{where}{error.strerror or error}"), file=sys.stderr)
+        status = 128 + signal.SIGINT
+    except SystemExit:
+        if streams.settle():
+            raise
+        print(TapdraftError(f"{streams.NAMES[1]} cannot be written"), file=sys.stderr)
         return FAILED
+    except OSError as error:
+        where = error.filename
+        what = f"{where}: {streams.reason(error)}" if where else streams.reason(error)
+        hint = "raise the limit: ulimit -n 1024" if error.errno == errno.EMFILE else ""
+        print(TapdraftError(what, hint), file=sys.stderr)
+        status = FAILED
+    streams.settle()
     return status
+
+
+def _carry_out(words: list[str], closed: tuple[int, ...]) -> int:
+    if words[:1] == ["dhcp"] and any(
+        word == "--tap" or word.startswith("--tap=") for word in words
+    ):
+        return responder.main(words[1:])
+    arguments = _arguments(words)
+    if arguments["run"]:
+        for number, sign in ((0, "<"), (1, ">")):
+            if number in closed:
+                what = f"{streams.NAMES[number]} is closed: the guest's console needs it"
+                raise TapdraftError(what, f"add this to the command: {sign} /dev/null", IN_THE_WAY)
+    return _dispatch(arguments)
 
 
 def _arguments(argv: list[str]) -> Arguments:
     # What stands behind the guest's name is the guest's.
     if argv[:1] == ["ssh"] and len(argv) > 2 and argv[3:4] != ["--"]:
         argv = [*argv[:3], "--", *argv[3:]]
+    elif argv[:1] != ["ssh"] and "--" in argv:  # what comes behind it is no option
+        at = argv.index("--")
+        after = [f"./{word}" if word.startswith("-") else word for word in argv[at + 1 :]]
+        argv = [*argv[:at], *after]
     if USAGE_TEXT.asks_for_help(argv):
         print(USAGE_TEXT.help(USAGE_TEXT.command(argv)), end="")
         raise SystemExit(0)

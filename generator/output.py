@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from . import folders
+from . import folders, streams
 from .errors import TapdraftError
 
 SUMS = "SHA256SUMS"
@@ -89,7 +89,7 @@ def _told(what: Path, hint: str = _ELSEWHERE) -> Iterator[None]:
     except (OSError, ValueError) as error:
         named = str(getattr(error, "filename", None) or "")
         name = named if named.startswith(str(what)) else what
-        reason = getattr(error, "strerror", None) or error
+        reason = streams.reason(error) if isinstance(error, OSError) else error
         raise TapdraftError(f"{name} cannot be written: {reason}", hint) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import base64
 import os
 import signal
@@ -85,9 +86,23 @@ def test_the_seed_is_what_nocloud_documents() -> None:
     assert set(files) == {"meta-data", "user-data", "network-config"}
     assert files["user-data"] == "#!/bin/sh\n:"
     assert files["meta-data"].splitlines()[1:] == [
-        "local-hostname: web", "public-keys:", f'  - "{KEY} a@b"'
+        'local-hostname: "web"', "public-keys:", f'  - "{KEY} a@b"'
     ]  # fmt: skip
     assert 'macaddress: "52:54:c0:a8:07:02"' in files["network-config"]
+
+
+@pytest.mark.parametrize("name", ["null", "on", "0x10", "123", "1e3", "no", "true", "nan", "web"])
+def test_every_value_of_the_seed_is_quoted(name: str) -> None:
+    """Unquoted, some names are numbers, or nothing, to YAML."""
+    text = f'[network]\ndns = ["192.0.2.53"]\ndomain = "on"\n[guest.{name}]\n{DISK}mtu = 1400\n'
+    files = cloud_init.seed(parse(f"{text}addressing = 'cloud-init'\n".encode()).guests[0])
+    lines = "".join(files[name] for name in ("meta-data", "network-config")).splitlines()
+    plain = {"version: 2", "set-name: eth0", "dhcp4: false", "mtu: 1400"}
+    for line in (line.strip().removeprefix("- ") for line in lines):
+        value = line.partition(": ")[2] or line
+        assert line in plain or line.endswith(":") or value == json.dumps(json.loads(value))
+    assert f'local-hostname: "{name}"' in lines
+    assert f'instance-id: "{name}-' in files["meta-data"]
 
 
 def test_what_changes_in_the_seed_makes_a_new_instance() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -332,6 +333,94 @@ def test_a_locale_without_a_character_is_no_error(
     _, err = process.communicate(timeout=60)
     assert b"Traceback" not in err
     assert process.returncode == 2
+
+
+# What is done to the three streams, and the status of what writes to standard output then.
+STREAMS = {"<&-": 0, ">&-": 1, "> /dev/full": 1, "2>&-": 0, "2> /dev/full": 0, "<&- >&- 2>&-": 1}
+COMMANDS = {
+    "render vm.toml": None, "--help": None, "up vm.toml": 4, "down --all": 4, "render": 2,
+    "render nothing.toml": 2, "dhcp --tap td-web x": 2, "dhcp --tap=td-web x": 2,
+    "run vm.toml web": 2, "ping vm.toml nobody": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("streams", STREAMS)
+@pytest.mark.parametrize("words", COMMANDS)
+def test_closed_and_full_streams_make_no_traceback_and_leave_the_status_right(
+    words: str, streams: str, here: Path, command: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    status = COMMANDS[words]
+    if words.startswith("run") and streams[:2] in ("<&", ">&"):
+        status = 4
+    argv = " ".join((sys.executable, "-B -m tapdraft.generator", words, streams))
+    env = {**os.environ, "PYTHONPATH": str(here / "lib")}
+    done = subprocess.run(["sh", "-c", f"exec {argv}"], cwd=here, env=env, capture_output=True,
+                          check=False, timeout=60)  # fmt: skip
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+    assert done.returncode == (STREAMS[streams] if status is None else status), done.stderr
+    if streams == "> /dev/full" and status is None:
+        assert b"error: standard output" in done.stderr
+
+
+def test_a_run_without_a_console_says_so_before_it_makes_a_tap(found_here: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(found_here / "lib")}
+    (found_here / "lib").mkdir(exist_ok=True)
+    (found_here / "lib/tapdraft").symlink_to(ROOT)
+    argv = f"exec {sys.executable} -B -m tapdraft.generator run vm.toml web"
+    for streams, named in (("<&-", b"standard input"), (">&-", b"standard output")):
+        done = subprocess.run(["sh", "-c", f"{argv} {streams}"], cwd=found_here, env=env,
+                              capture_output=True, check=False, timeout=60)  # fmt: skip
+        assert done.returncode == 4
+        assert done.stderr.startswith(b"error: " + named + b" is closed")
+        assert not (found_here / "seen").exists()
+
+
+READERS = ["render {}", "run {}", "up {}", "down {}", "ping {} web", "ssh {} web", "dhcp {} web",
+           "check {}", "import {}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["missing", "a folder", "garbage", "empty", "a FIFO", "a device"])
+@pytest.mark.parametrize("words", READERS)
+def test_a_bad_file_is_an_error_of_use_and_no_traceback(
+    words: str, what: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = here / "bad"
+    writer: subprocess.Popen[bytes] | None = None
+    if what == "a folder":
+        bad.mkdir()
+    elif what == "garbage":
+        bad.write_bytes(bytes(range(256)) * 9)
+    elif what == "empty":
+        bad.touch()
+    elif what == "a FIFO":
+        os.mkfifo(bad)
+        writer = subprocess.Popen(["sh", "-c", ": > bad"], cwd=here)
+    elif what == "a device":
+        bad.symlink_to("/dev/zero")
+    assert cli.main(words.format("bad").split()) == 2
+    assert "error: " in capsys.readouterr().err
+    assert writer is None or writer.wait() == 0
+
+
+def test_a_file_whose_name_begins_with_a_dash_is_read_after_two_dashes(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "vm.toml").rename(here / "-x.toml")
+    assert cli.main(["render", "--", "-x.toml"]) == 0
+    assert "out/web/run" in capsys.readouterr().out
+
+
+def test_the_limit_of_open_files_is_named(
+    here: Path, command: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    process = command(
+        "render", "vm.toml", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (5, 5))
+    )
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"Too many open files: the limit is 5, by ulimit -n" in err
+    assert b"Traceback" not in err
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@ whatever it sends, there is no crash, no answer to anybody else and no flood in 
 
 from __future__ import annotations
 
+import importlib
+from contextlib import nullcontext
 from ipaddress import IPv4Address
 
 import pytest
@@ -11,9 +13,11 @@ from hypothesis import strategies as st
 from labpackets import DISCOVER, INFORM, MAC, NOWHERE, REQUEST, encode, ip, packet, read
 
 from tapdraft.generator.dhcp import Lease, answer
-from tapdraft.generator.dhcp.limited import BURST, SECONDS, Limited
+from tapdraft.generator.dhcp.limited import BURST, SECONDS, Bucket, Limited
 from tapdraft.generator.dhcp.message import Malformed, parse
 
+# The package has a function of that name.
+serve = importlib.import_module("tapdraft.generator.dhcp.serve")
 LEASE = Lease(mac=MAC.hex(":"), address=IPv4Address("192.168.7.2"), prefix=30,
               server=IPv4Address("192.168.7.1"), router=IPv4Address("192.168.7.1"))
 WHOLE = packet(REQUEST, (50, ip("192.168.7.2")), (61, b"\1" + MAC), (55, b"\1\3\6"))
@@ -179,3 +183,62 @@ def test_what_was_left_out_of_the_log_is_counted() -> None:
     log("later")
     log("and more")
     assert lines[BURST:] == ["later (7 lines before it left out)"]
+
+
+class Server:
+    """A socket on which the guest asks without end."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def recvmsg(self, *_: int) -> tuple[bytes, list[tuple[int, int, bytes]], int, tuple[str, int]]:
+        control = serve.PKTINFO.pack(0, bytes(4), ip("255.255.255.255"))
+        return packet(DISCOVER), [(0, 8, control)], 0, ("0.0.0.0", 68)
+
+    def sendmsg(self, parts: list[bytes], *_: object) -> None:
+        self.sent += parts
+
+
+def test_a_guest_gets_no_more_answers_than_a_rate() -> None:
+    now, lines, server = [0.0], list[str](), Server()
+    most, rate = serve.ANSWERS
+    bucket = Bucket(most, rate, lambda: now[0])
+    log = Limited(lines.append, lambda: now[0])
+
+    def flood() -> int:
+        server.sent.clear()
+        for _ in range(500):
+            serve._answer_one(server, LEASE, log, True, bucket)  # type: ignore[arg-type]
+        return len(server.sent)
+
+    assert [flood(), flood()] == [most, 0]
+    assert lines[0].startswith("a message is not answered: ")
+    now[0] = 2.0
+    assert flood() == int(2 * rate)
+    now[0] = 1e6
+    assert flood() == most
+
+
+def test_a_flood_is_left_to_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would take the whole of a processor."""
+    now, server, waits = [0.0], Server(), list[float | None]()
+
+    def select(sources: list[object], *rest: object) -> tuple[list[object], list[object], object]:
+        waits.append(rest[2])  # type: ignore[arg-type]
+        now[0] += rest[2] or 0.0  # type: ignore[operator]
+        return sources[2:] if len(waits) <= 6000 else sources[:1], [], []
+
+    for name in ("_signals", "_link_events", "_listen"):
+        monkeypatch.setattr(serve, name, lambda *_, name=name: nullcontext(
+            server if name == "_listen" else name))  # fmt: skip
+    monkeypatch.setattr(serve.select, "select", select)
+    monkeypatch.setattr(serve.socket, "if_nametoindex", lambda _: 1)
+    monkeypatch.setattr(serve, "_there", lambda *_: True)
+    serve.serve(LEASE, "td-web", ready=lambda: None, log=lambda _: None, clock=lambda: now[0])
+    most, rate = serve.PACKETS
+    assert all(wait is None for wait in waits[:most])
+    # From then on it waits before each packet, and the socket is not looked at meanwhile.
+    waited = [wait for wait in waits[most:] if wait]
+    assert len(waited) >= 900
+    assert now[0] == pytest.approx(sum(waited))
+    assert waits[:6000].count(None) <= most + rate * now[0] + 1

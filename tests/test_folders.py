@@ -265,3 +265,45 @@ def test_what_a_killed_run_left_is_swept_once_nothing_uses_it(
     with run.folder(None):
         assert not left.exists()
     assert os.listdir(runtime) == ["tapdraft-notes"]
+
+
+def cache(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    argv = ["sh", "-euc", ". packaging/cache; own_cache"]
+    env = {"PATH": os.environ["PATH"], **environment}
+    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("how", ["belongs to", "others can write", "group"])
+@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "HOME"])
+def test_what_is_kept_between_runs_is_never_where_somebody_else_can_change_it(
+    variable: str, how: str, tmp_path: Path
+) -> None:
+    """Programs are run from there, as root."""
+    assert cache({"XDG_CACHE_HOME": str(tmp_path)}).stdout == f"{tmp_path}/tapdraft\n"
+    strange(tmp_path / "strange", how)
+    found = cache({variable: str(tmp_path / "strange")})
+    assert str(tmp_path) not in found.stdout
+    assert not (tmp_path / "strange/tapdraft").exists()
+    assert not (tmp_path / "strange/.cache").exists()
+
+
+@pytest.mark.parametrize("how", ["own", "sticky", "belongs to", "others can write", "group"])
+def test_a_disk_is_unpacked_only_where_nobody_else_can_replace_it(
+    how: str, tmp_path: Path
+) -> None:
+    """The name is opened twice before it is gone."""
+    place = tmp_path / "kept"
+    if how == "own":
+        place.mkdir()
+    else:
+        strange(place, "others can write" if how == "sticky" else how)
+        place.chmod(0o1777 if how == "sticky" else place.stat().st_mode)
+    text = '[guest.web]\ndisk = { file = "d.zst" }\nsnapshot = true\n'
+    script = rendered(text)["web/qemu"].decode()
+    start = script.index("kept=")
+    part = script[start : script.index("\nroom=", start)]
+    done = subprocess.run(
+        ["sh", "-euc", f'{part}\necho "$kept"'], text=True, check=True, capture_output=True,
+        env={**os.environ, "TMPDIR": str(place)},
+    )  # fmt: skip
+    assert done.stdout.strip() == (str(place) if how in ("own", "sticky") else "/var/tmp")

@@ -49,11 +49,11 @@ def seed(guest: "Guest") -> dict[str, str]:
     config = network_config(guest)
     content = "\0".join((guest.name, user_data, config, *guest.ssh_keys))
     meta_data = [
-        f"instance-id: {guest.name}-{sha256(content.encode()).hexdigest()[:12]}",
-        f"local-hostname: {guest.name}",
+        f"instance-id: {_text(f'{guest.name}-{sha256(content.encode()).hexdigest()[:12]}')}",
+        f"local-hostname: {_text(guest.name)}",
     ]
     if guest.ssh_keys:
-        meta_data += ["public-keys:", *(f"  - {json.dumps(key)}" for key in guest.ssh_keys)]
+        meta_data += ["public-keys:", *(f"  - {_text(key)}" for key in guest.ssh_keys)]
     return {"meta-data": _lines(meta_data), "network-config": config, "user-data": user_data}
 
 
@@ -64,24 +64,29 @@ def network_config(guest: "Guest") -> str:
         "ethernets:",
         "  eth0:",
         "    match:",
-        f'      macaddress: "{guest.mac}"',
+        f"      macaddress: {_text(guest.mac)}",
         "    set-name: eth0",
         "    dhcp4: false",
         "    addresses:",
-        f'      - "{network(guest).with_prefixlen}"',
+        f"      - {_text(network(guest).with_prefixlen)}",
         "    routes:",
         '      - to: "0.0.0.0/0"',
-        f'        via: "{guest.gateway}"',
+        f"        via: {_text(guest.gateway)}",
     ]
     if guest.mtu != 1500:
         lines.append(f"    mtu: {guest.mtu}")
     if guest.dns or guest.domain:
         lines.append("    nameservers:")
     if guest.dns:
-        lines += ["      addresses:", *(f'        - "{server}"' for server in guest.dns)]
+        lines += ["      addresses:", *(f"        - {_text(server)}" for server in guest.dns)]
     if guest.domain:
-        lines += ["      search:", f'        - "{guest.domain}"']
+        lines += ["      search:", f"        - {_text(guest.domain)}"]
     return _lines(lines)
+
+
+def _text(value: str) -> str:
+    """A string in YAML, whatever it looks like: null, on, 0x10 and 123 are names of guests too."""
+    return json.dumps(value)
 
 
 def _lines(lines: list[str]) -> str:

@@ -17,6 +17,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fcntl import ioctl
@@ -24,13 +25,15 @@ from ipaddress import IPv4Address
 
 from ..errors import IN_THE_WAY, TapdraftError
 from .answer import BROADCAST, Lease, answer
-from .limited import Limited, Log
+from .limited import Bucket, Limited, Log
 from .message import LARGEST
 
 PORT, CLIENT_PORT = 10067, 68
 # linux/in.h; in_pktinfo: the interface, the address of ours, and the one in the packet's header
 IP_PKTINFO, PKTINFO = 8, struct.Struct("=I4s4s")
 PKTINFO_SPACE = socket.CMSG_SPACE(PKTINFO.size)
+# A guest needs about four packets and two answers to start: so many at once, and in a second.
+PACKETS, ANSWERS = (4000, 1000.0), (50, 5.0)
 RTMGRP_LINK = 1  # linux/rtnetlink.h
 SIOCGIFADDR = 0x8915  # linux/sockios.h
 
@@ -49,7 +52,8 @@ def to_stderr(line: str) -> None:
 
 
 def serve(lease: Lease, tap: str, *, ready: Callable[[], None] = tell_ready,
-          log: Log = to_stderr, quiet: bool = False) -> None:  # fmt: skip
+          log: Log = to_stderr, quiet: bool = False,
+          clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
     """Answer the guest on `tap` until the tap is gone, or SIGTERM or SIGINT comes.
 
     `ready` is called once, when every packet from then on is answered. `log` gets a line for each
@@ -58,6 +62,7 @@ def serve(lease: Lease, tap: str, *, ready: Callable[[], None] = tell_ready,
     there, or its port is taken.
     """
     limited = Limited(log)
+    packets, answers = Bucket(*PACKETS, clock), Bucket(*ANSWERS, clock)
     with ExitStack() as held:
         end = held.enter_context(_signals())
         links = held.enter_context(_link_events())
@@ -65,14 +70,18 @@ def serve(lease: Lease, tap: str, *, ready: Callable[[], None] = tell_ready,
         index = socket.if_nametoindex(tap)
         ready()
         while _there(index, tap):
-            readable, _, _ = select.select([end, links, server], [], [])
+            # What a flood is more than that stays with the kernel, which drops it.
+            wait = packets.wait()
+            sources = [end, links] if wait else [end, links, server]
+            readable, _, _ = select.select(sources, [], [], wait or None)
             if end in readable:
                 return
             if links in readable:
                 with suppress(OSError):  # ENOBUFS, lost events: the tap itself is looked at
                     links.recv(LARGEST)
             if server in readable:
-                _answer_one(server, lease, limited, quiet)
+                packets.take()
+                _answer_one(server, lease, limited, quiet, answers)
 
 
 @contextmanager
@@ -158,12 +167,16 @@ def _destination(control: list[tuple[int, int, bytes]]) -> IPv4Address:
     return IPv4Address(PKTINFO.unpack(information)[2])
 
 
-def _answer_one(server: socket.socket, lease: Lease, log: Limited, quiet: bool) -> None:
+def _answer_one(
+    server: socket.socket, lease: Lease, log: Limited, quiet: bool, answers: Bucket
+) -> None:
     try:
         packet, control, _, (_, port) = server.recvmsg(LARGEST + 1, PKTINFO_SPACE)
         if port != CLIENT_PORT:
             return log("a packet that is not from a client's port is ignored")
         given = answer(lease, packet, broadcast=_destination(control) == BROADCAST)
+        if given.message and not answers.take():
+            return log(f"a message is not answered: there were more than {ANSWERS[1]:g} a second")
         if given.message:
             # The address that the client is told to answer to, whatever others the tap has.
             source = PKTINFO.pack(0, lease.server.packed, b"")
