@@ -6,7 +6,9 @@ Each of the functions below looks at one thing and gives what it finds. Nothing 
 import json
 from collections.abc import Callable, Iterator
 
-from . import check_address, check_firewall, check_helper, check_host, check_ports, check_qemu
+from . import (
+    check_address, check_files, check_firewall, check_helper, check_host, check_ports, check_qemu,
+)  # fmt: skip
 from .errors import IN_THE_WAY, plain
 from .finding import Finding, Place
 
@@ -23,7 +25,13 @@ CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
     check_qemu.screens,
     check_host.kvm,
     check_host.files,
+    check_files.kernels,
+    check_files.disks,
+    check_files.vhost,
+    check_files.display,
     check_host.addresses,
+    check_host.memory,
+    check_host.resolvers,
     check_address.responder,
     check_address.listener,
     check_host.uplinks,
@@ -53,6 +61,16 @@ def check(place: Place, *, as_json: bool) -> int:
     else:
         for finding in findings:
             print(f"{finding.level}: {plain(finding.what)}\nhint: {plain(finding.fix)}")
-        if not blocking:
-            print("nothing is in the way")
+        warnings = sum(finding.level == "warning" for finding in findings)
+        errors = len(findings) - warnings
+        print(_summary(errors, warnings) if findings else "nothing is in the way")
     return IN_THE_WAY if blocking else 0
+
+
+def _summary(errors: int, warnings: int) -> str:
+    """As a compiler says it: "no errors, 1 warning"."""
+    said = [
+        f"{number or 'no'} {word}{'s' * (number != 1)}"
+        for number, word in ((errors, "error"), (warnings, "warning"))
+    ]
+    return ", ".join(said if warnings else said[:1])

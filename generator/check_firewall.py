@@ -51,7 +51,9 @@ def forward_chains(place: Place) -> Iterator[Finding]:
                 for end in view.filter.ends(chain, packet):
                     if end.verdict.kind == "drop":
                         drop = _Drop(chain.label, firewall_fix.of(chain, end, flow, view.filter))
-                        (surely if end.typical else perhaps).setdefault(drop, []).append((flow, end))
+                        (surely if end.typical else perhaps).setdefault(drop, []).append(
+                            (flow, end)
+                        )
     for drop, found in surely.items():
         give = error if any(flow.level == "error" for flow, _ in found) else warning
         yield give("firewall", _told(drop, found, "drops"), f"{drop.fix}   (as root)")
@@ -79,7 +81,12 @@ def ports(place: Place) -> Iterator[Finding]:
             packet = _marked(at(chain, step, flow), view.marks)
             for end in view.filter.ends(chain, packet):
                 protocol, port = flow.port
-                if end.verdict.kind == "dnat" and end.typical and end.rule and flow.port not in told:
+                if (
+                    end.verdict.kind == "dnat"
+                    and end.typical
+                    and end.rule
+                    and flow.port not in told
+                ):
                     told.add(flow.port)
                     yield error(
                         "port", f"{protocol} port {port} goes to {end.verdict.target} already, by "

@@ -12,7 +12,7 @@ from ..helper.caller import Caller
 from ..helper.commands import line
 from ..helper.errors import HelperError
 from . import ask, requests
-from .finding import Finding, Place, error, grant, group_of, user, warning
+from .finding import Finding, Place, error, grant, group_of, in_group_since, user, warning
 from .listing import snapshot
 
 CAP_NET_ADMIN = 1 << 12
@@ -27,6 +27,11 @@ def installed(_: Place) -> Iterator[Finding]:
         yield warning(
             "helper", "the helper serves ordinary users, not root", "run this as the user"
         )
+    elif in_group_since(path):
+        yield error(
+            "helper", f"you are in the group {group_of(path)}, but this session is older",
+            "log in anew, or for this terminal: newgrp " + group_of(path),
+        )  # fmt: skip
     elif not os.access(path, os.X_OK):
         yield error(
             "helper", f"{path} is for members of the group {group_of(path)}",
@@ -96,7 +101,8 @@ def policy(place: Place) -> Iterator[Finding]:
     try:
         sections = helper_policy.load()
         if not any(section.names(caller.uid, caller.gids) for section in sections):
-            group = next((s.title for s in sections if s.title.startswith("group ")), "")
+            groups = (s.title for s in sections if s.title.startswith("group "))
+            group = next((title for title in groups if title != "group root"), "")
             fix = f"usermod -aG {group[6:]} {user()}" if group else f"add [user {user()}] to it"
             yield error(
                 "policy", f"no section of {helper_policy.PATH} names you", f"{fix}   (as root)"

@@ -47,9 +47,9 @@ def at(chain: Chain, step: Step, flow: Flow) -> Packet:
         if chain.family in ("arp", "bridge") or step.hook == "ingress":
             packet.pop("state")
     # Before ours, DHCP still has the ports that the guest uses.
-    if step.hook == "ingress" or (step.hook == "prerouting" and chain.priority <= _RAW):
-        if flow.what.startswith("DHCP requests"):
-            packet["dport"] = Field(67)
+    raw = step.hook == "ingress" or (step.hook == "prerouting" and chain.priority <= _RAW)
+    if raw and flow.what.startswith("DHCP requests"):
+        packet["dport"] = Field(67)
     if step.hook == "prerouting" and chain.priority <= _DSTNAT and flow.uplink == _name(packet):
         packet["daddr"] = Field(packet["daddr"].value, False)
         packet["type"] = Field("local")
@@ -152,7 +152,7 @@ class _Tap:
     def dhcp(self) -> Iterator[Flow]:
         everybody = IPv4Address("255.255.255.255")
         asks = self.packet(
-            IPv4Address("0.0.0.0"), everybody, l4proto="udp", sport=68, dport=10067,
+            IPv4Address(0), everybody, l4proto="udp", sport=68, dport=10067,
             type="broadcast", pkttype="broadcast",
         )  # fmt: skip
         into = {**asks, **self.link("iif", self.name)}
@@ -184,8 +184,13 @@ class _Tap:
             ),
             **self.link("iif", self.name),
         }  # fmt: skip
-        yield Flow("what the host sends to guests",
-                   (Step("output", there), Step("postrouting", there)), "in", "", level="warning")
+        yield Flow(
+            "what the host sends to guests",
+            (Step("output", there), Step("postrouting", there)),
+            "in",
+            "",
+            level="warning",
+        )
         yield Flow("answers of guests to the host", (Step("prerouting", back), Step("input", back)),
                    "out", "", level="warning")  # fmt: skip
         arp = {"nfproto": Field("arp")}

@@ -153,9 +153,7 @@ class Filter:
         known[chain.name] = _Walked(tuple(ends), left or live, typical_left or (live and typical))
         return known[chain.name]
 
-    def _inner(
-        self, chain: Chain, name: str, packet: Packet, known: dict[str, _Walked]
-    ) -> _Walked:
+    def _inner(self, chain: Chain, name: str, packet: Packet, known: dict[str, _Walked]) -> _Walked:
         target = self.chains.get((*chain.place, name))
         if target is None:
             return _Walked((), True, True)

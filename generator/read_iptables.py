@@ -83,8 +83,11 @@ def _verdict(words: list[str], own: set[str]) -> Verdict | None:
             target = words[at + 1]
             if target in own:
                 return Verdict("jump" if word == "-j" else "goto", target)
-            to = "".join(words[words.index("--to-destination") + 1 :][:1]) if (
-                "--to-destination" in words) else "this host"
+            to = (
+                "".join(words[words.index("--to-destination") + 1 :][:1])
+                if ("--to-destination" in words)
+                else "this host"
+            )
             kind = _TARGETS.get(target)
             return Verdict(kind, to if kind == "dnat" else "") if kind else None
     return None

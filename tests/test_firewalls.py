@@ -41,7 +41,8 @@ SURE = {
     "the guests by their addresses": (nft("ip saddr 192.168.0.0/16 drop;"), "192.168.0.0/16"),
     "a set with the guests in it": (
         nft("ip saddr @s drop;",
-            rest="set s { type ipv4_addr; flags interval; elements = { 192.168.0.0/16 }; };"), "@s"),
+            rest="set s { type ipv4_addr; flags interval; elements = { 192.168.0.0/16 }; };"),
+        "@s"),
     "a mark that nobody gives": (nft("meta mark != 0x1 reject;"), "mark != 0x00000001"),
     "a drop at prerouting": (
         nft("policy drop; iifname { eth0, lo } accept;", "prerouting", "-150"), "policy"),
@@ -104,7 +105,8 @@ PERHAPS = {
     "a network beyond": nft("ip daddr 10.0.0.0/8 drop;"),
     "a limit": nft("limit rate over 10/second drop;"),
     "in a chain that is jumped to": nft(
-        "ct state new jump c;", rest="chain c { tcp dport 1-1023 return; ip daddr 10.0.0.0/8 drop; };"
+        "ct state new jump c;",
+        rest="chain c { tcp dport 1-1023 return; ip daddr 10.0.0.0/8 drop; };",
     ),
     "an extension": "iptables-nft -A FORWARD -p tcp -m multiport --dports 25,465 -j REJECT",
     "one that is not known": "iptables-nft -A FORWARD -m length --length 1400: -j DROP",
@@ -123,11 +125,13 @@ def test_a_drop_under_conditions_is_a_warning_with_the_rule(wall: str, ready: La
 OPEN = {
     "by the uplink": nft("policy drop; iifname eth0 accept; oifname eth0 accept;"),
     "by the guests' names": nft('policy drop; iifname "td-*" accept; oifname "td-*" accept;'),
-    "by the group": nft("policy drop; iifgroup 29696/29 accept; oifgroup & 0xfff8 == 0x7400 accept;"),
+    "by the group": nft("policy drop; iifgroup 29696/29 accept;"
+                    " oifgroup & 0xfff8 == 0x7400 accept;"),
     "by state": nft("ct state vmap { established : accept, related : accept, invalid : drop };"
                     " ct status dnat accept; iifname td-web accept; drop;"),
     "in a chain": nft("jump c; drop;", rest="chain c { ct state established,related accept;"
-                      " ip saddr 192.168.7.0/24 accept; ip daddr 192.168.7.2 tcp dport 80 accept; };"),
+                      " ip saddr 192.168.7.0/24 accept;"
+                      " ip daddr 192.168.7.2 tcp dport 80 accept; };"),
     "drops for others": nft("ip saddr 10.0.0.0/8 iifname eth7 drop; iifname != td-web oifname !="
                             " td-web drop; meta nfproto ipv6 drop; tcp flags & (fin|syn) =="
                             " (fin|syn) drop;"),

@@ -254,3 +254,12 @@ def test_another_prefix_and_folder_for_the_policy_are_used_by_both_sides(
     helper = "/usr/local/td/libexec/tapdraft/tapdraft-helper"
     said = fresh([helper, "--explain", *words], user="alice").check().stdout
     assert "/usr/local/td/etc/tapdraft/policy.conf:" in said
+
+
+def test_network_managers_are_told_to_leave_taps_alone(ordinary: tuple[Path, str]) -> None:
+    """NetworkManager reads nothing below /usr/local; networkd does, and takes the first match."""
+    folder = ordinary[0]
+    network = (folder / "usr/local/lib/systemd/network/05-tapdraft.network").read_text()
+    assert "[Match]\nName=td-*\n\n[Link]\nUnmanaged=yes\n" in network
+    manager = (folder / "etc/NetworkManager/conf.d/05-tapdraft.conf").read_text()
+    assert "match-device=interface-name:td-*\nmanaged=0\n" in manager
