@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from . import plain
 from .machines import MACHINES
 from .options import Group, Option, doubled
 from .values import Wrong, text
@@ -40,15 +41,17 @@ def objection(guest: "Guest") -> tuple[str, str, str]:
         return "serial", "a serial line in a window, without a display", 'write display = "gtk"'
     if guest.gl != "off" and guest.display not in ("gtk", "sdl"):
         return "gl", f'gl with display = "{guest.display}"', 'write display = "gtk" or "sdl"'
-    if guest.audio not in ("", "none") and not machine.pci:
+    if guest.audio not in ("", "none") and not machine.pci and guest.defaults != "qemu":
         return "audio", f"machine {guest.machine} has no place for a sound card", "leave it out"
-    if guest.agent and not machine.bus:
+    if guest.agent and not machine.bus and guest.defaults != "qemu":
         return "agent", f"machine {guest.machine} has no virtio-serial", "leave it out"
     return "", "", ""
 
 
 def group(guest: "Guest") -> Group:
     options = (*_screen(guest), *_serial(guest), *_sound(guest), *_sockets(guest))
+    if guest.defaults == "qemu":
+        options = (*_sound(guest), *_sockets(guest), *_serial(guest), *plain.screen(guest))
     why = _TERMINAL if "terminal" in guest.serial else "Its screen and its serial lines."
     return Group(why, options)
 
@@ -73,7 +76,8 @@ def _screen(guest: "Guest") -> Iterator[Option]:
 
 
 def _serial(guest: "Guest") -> Iterator[Option]:
-    for line in (*(MACHINES[guest.machine].before), *guest.serial):
+    before = () if guest.defaults == "qemu" else MACHINES[guest.machine].before
+    for line in (*before, *guest.serial):
         yield Option("-serial", _line(line))
 
 
@@ -94,9 +98,11 @@ def _sound(guest: "Guest") -> Iterator[Option]:
 
 def _sockets(guest: "Guest") -> Iterator[Option]:
     if guest.agent:
-        bus = MACHINES[guest.machine].bus
+        serial = f"virtio-serial-{MACHINES[guest.machine].bus}"
+        # qemu's name for whichever its board has.
+        serial = "virtio-serial" if guest.defaults == "qemu" else serial
         yield Option("-chardev", f"socket,id=agent0,path={doubled(guest.agent)},server=on,wait=off")
-        yield Option("-device", f"virtio-serial-{bus}")
+        yield Option("-device", serial)
         yield Option("-device", "virtserialport,chardev=agent0,name=org.qemu.guest_agent.0")
     if guest.qmp:
         port = guest.qmp.removeprefix("tcp:")

@@ -76,11 +76,6 @@ def test_all_packages_are_installed() -> None:
         assert f"    {package} = {folder}\n" in named
 
 
-def test_the_generator_does_not_grow_into_large_modules() -> None:
-    for path in (ROOT / "generator").rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 250, path
-
-
 def code_lines(path: Path) -> int:
     """The lines of a module that are neither blank, comment nor docstring."""
     source = path.read_text()
