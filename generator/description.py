@@ -237,9 +237,11 @@ def _judge(reading: Reading, guest: Guest) -> None:
     """What is wrong with a guest whose single keys are right."""
     path = ("guest", guest.name)
     for key in ("initrd", "append"):
-        if getattr(guest, key) and not guest.kernel:
+        # A board's own firmware may look for an initrd that qemu loads.
+        is_its_own = key == "initrd" and guest.defaults == "qemu"
+        if getattr(guest, key) and not guest.kernel and not is_its_own:
             reading.wrong((*path, key), f"{key} without a kernel", "name a kernel as well")
-    if not (guest.kernel or guest.disks or guest.qemu):
+    if not (guest.kernel or guest.disks or guest.qemu or guest.defaults == "qemu"):
         what = f"guest {guest.name} has nothing to start from"
         reading.wrong(path, what, "give it a kernel or a disk", at_key=True)
     for key, given in (("user-data", guest.user_data), ("ssh-key", guest.ssh_keys)):

@@ -247,6 +247,19 @@ def test_the_folder_of_the_file_counts_and_not_the_one_that_it_was_built_in(tmp_
     assert str(old) not in result.text
 
 
+def test_the_short_forms_of_old_name_their_format(tmp_path: Path) -> None:
+    _, guest = imported(conf(tmp_path, "qb_rootfs_opt = -hda @ROOTFS@\n"))
+    assert guest.qemu[:2] == ("-drive", "file=@DISK0@,index=0,media=disk,format=raw")
+
+
+def test_an_initrd_may_be_for_the_boards_own_firmware(tmp_path: Path) -> None:
+    text = "qb_default_kernel = none\nqb_default_fstype = cpio.gz\n"
+    _, guest = imported(conf(tmp_path, text))
+    argv = qemu.argv(guest)
+    assert argv[argv.index("-initrd") + 1] == "image.cpio.gz"
+    assert "-kernel" not in argv
+
+
 def test_a_tab_between_options_is_a_blank(tmp_path: Path) -> None:
     _, guest = imported(conf(tmp_path, "qb_opt_append = -usb\t-device\tusb-tablet\n"))
     assert guest.qemu[-3:] == ("-usb", "-device", "usb-tablet")

@@ -12,6 +12,12 @@ from .writing import Key
 
 # Kernels of these would take mem= for something else, so runqemu leaves it out.
 _NO_MEM = ("qemumips", "qemux86", "qemuloongarch64")
+# qemu(1): what each of these is short for.
+_SHORT = {
+    "-hda": "index=0,media=disk", "-hdb": "index=1,media=disk", "-hdc": "index=2,media=disk",
+    "-hdd": "index=3,media=disk", "-cdrom": "index=2,media=cdrom", "-sd": "if=sd",
+    "-mtdblock": "if=mtd", "-pflash": "if=pflash",
+}  # fmt: skip
 _MEMORY = re.compile("([1-9][0-9]{0,7})([MmGg]?)")
 
 
@@ -139,11 +145,20 @@ def disk(keys: Keys) -> None:
         image = unpacked
     if disks.is_packed(image.name):
         keys.add("snapshot", True, "compressed: what the guest writes goes when qemu ends")
-    found = keys.split("QB_ROOTFS_OPT", _drive(keys, options, image))
+    found = _as_drives(keys.split("QB_ROOTFS_OPT", _drive(keys, options, image)))
     if any("@ROOTFS@" in word for word in found):
         keys.guest.append(Key("disk", {"file": keys.path(image), "bus": "qemu"},
                               "@DISK0@ in qemu"))  # fmt: skip
     keys.qemu += [_with_format(word, image).replace("@ROOTFS@", "@DISK0@") for word in found]
+
+
+def _as_drives(said: list[str]) -> list[str]:
+    """The same with -drive in place of qemu's short forms, which have no format."""
+    found = list(said)
+    for index, word in enumerate(said):
+        if word in _SHORT and said[index + 1 : index + 2] == ["@ROOTFS@"]:
+            found[index : index + 2] = ["-drive", f"file=@ROOTFS@,{_SHORT[word]}"]
+    return found
 
 
 def _with_format(word: str, image: Path) -> str:

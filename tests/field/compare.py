@@ -15,6 +15,8 @@ from typing import NamedTuple
 DEPLOY = "@DEPLOY@"
 ALONE = ("-snapshot", "-no-reboot", "-nographic", "-usb", "-show-cursor", "-enable-kvm", "-S",
          "-nodefaults", "-no-user-config")  # fmt: skip
+SHORT = {"-hda": "index=0,media=disk", "-hdb": "index=1,media=disk",
+         "-cdrom": "index=2,media=cdrom", "-sd": "if=sd", "-mtdblock": "if=mtd"}  # fmt: skip
 ONCE = ("-cpu", "-kernel", "-initrd", "-dtb", "-bios")  # the last one counts
 
 
@@ -45,7 +47,8 @@ def read(argv: Sequence[str]) -> Command:
     words = [word.replace(f"{DEPLOY}/", "").replace(DEPLOY, ".") for word in argv[1:]]
     while words:
         name = words.pop(0)
-        value = "" if name in ALONE else words.pop(0)
+        is_alone = name in ALONE or not words or words[0].startswith("-")
+        value = "" if is_alone else words.pop(0)
         _take(found, "-machine" if name == "-M" else name, value)
     return found
 
@@ -74,6 +77,8 @@ def _take(found: Command, name: str, value: str) -> None:
         found.netdev.append(",".join([kind, *sorted(parts)]))
     elif name in ALONE and name != "-usb":
         found.flags.add(name)
+    elif name in SHORT:
+        found.rest.append(("-drive", f"file={value},{SHORT[name]}"))
     else:
         found.rest.append((name, value))
 
@@ -124,8 +129,9 @@ def _drives(change: Callable[[str, str], str]) -> Callable[[Command, Command], N
 
 
 def _packed(theirs: str, ours: str) -> str:
-    """Only where nothing but the file differs, and the image is one that is unpacked."""
-    return ours if re.sub(r"file=[^,]*", r"file=/dev/fd/5", theirs) == ours else theirs
+    """Only the file, and only of an image that is unpacked."""
+    nameless = re.search(r"file=/dev/fd/[5-9]", ours)
+    return re.sub(r"file=[^,]*", nameless[0], theirs) if nameless else theirs
 
 
 def _format(theirs: str, ours: str) -> str:
