@@ -5,7 +5,7 @@ What a key means is in tapdraft.toml(5).
 """
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -86,8 +86,8 @@ class Guest(Hardware):
     name: str
     title: str  # qemu's name for it, any characters
     machine: str = "x86_64"  # one of MACHINES
-    memory: int  # MiB
-    cpus: int = 1
+    memory: int  # MiB; 0 if qemu decides
+    cpus: int = 1  # 0 if qemu decides
     kernel: str = ""  # files are named as in the description
     initrd: str = ""
     append: str = ""
@@ -200,17 +200,26 @@ def _guests(reading: Reading, tables: dict[str, Any], network: Network) -> list[
     for name, keys in read.items():
         allotment.reserve(name, keys)
     guests = []
-    for name, keys in read.items():
+    for number, (name, keys) in enumerate(read.items()):
         address = allotment.take(name)
         if address is not None:
             told = auto.told(keys, reading.folder)._asdict()
-            guests.append(_guest(name, keys | told, network, address))
+            guests.append(_guest(name, keys | told, network, address, number % 127))
             _judge(reading, guests[-1])
     reading.together(guests)
     return guests
 
 
-def _guest(name: str, keys: dict[str, Any], network: Network, addresses: Addresses) -> Guest:
+def _mac(name: str, given: Mapping[str, Any], address: str, number: int) -> str:
+    """runqemu has another row of addresses for guests with qemu's own network."""
+    if given["layout"] == "runqemu" and given.get("network") == "user":
+        return f"52:54:00:12:35:{2 * number + 2:02x}"
+    return mac(name, address, given["layout"])
+
+
+def _guest(
+    name: str, keys: dict[str, Any], network: Network, addresses: Addresses, number: int
+) -> Guest:
     given = dict(keys)
     # What is called otherwise in the file, where it reads better there.
     given.update(
@@ -219,12 +228,17 @@ def _guest(name: str, keys: dict[str, Any], network: Network, addresses: Address
         forwards=given.pop("forward", ()), uplinks=network.uplinks, dns=network.dns,
         domain=network.domain, user_data=given.pop("user-data", ""),
         ssh_keys=given.pop("ssh-key", ()), layout=network.layout,
+        user_net=given.pop("user-net", ()), ip_tap=given.pop("ip-tap", ""),
+        ip_user=given.pop("ip-user", ""),
         interfaces=given.pop("interface", ()),
     )  # fmt: skip
     given.setdefault("title", name)
     given.setdefault("mode", network.mode)
+    if given.get("defaults") == "qemu":
+        given.setdefault("memory", 0)
+        given.setdefault("cpus", 0)
     given.setdefault("memory", MACHINES[given.get("machine", "x86_64")].memory)
-    given.setdefault("mac", mac(name, addresses.guest, network.layout))
+    given.setdefault("mac", _mac(name, given, addresses.guest, number))
     return Guest(**given)
 
 
@@ -232,10 +246,12 @@ def _judge(reading: Reading, guest: Guest) -> None:
     """What is wrong with a guest whose single keys are right."""
     path = ("guest", guest.name)
     for key in ("initrd", "append"):
-        if getattr(guest, key) and not guest.kernel:
+        # A board's own firmware may look for an initrd that qemu loads.
+        is_its_own = key == "initrd" and guest.defaults == "qemu"
+        if getattr(guest, key) and not guest.kernel and not is_its_own:
             hint = 'write kernel = "vmlinuz" as well'
             reading.wrong((*path, key), f"{key} needs a kernel", hint)
-    if not (guest.kernel or guest.disks or guest.qemu):
+    if not (guest.kernel or guest.disks or guest.qemu or guest.defaults == "qemu"):
         what = f"guest {guest.name} has neither a kernel nor a disk"
         hint = f'write kernel = "vmlinuz" or disk = "disk.img" below [guest.{guest.name}]'
         reading.wrong(path, what, hint, at_key=True)

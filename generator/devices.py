@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from . import plain
 from .machines import MACHINES
 from .options import Group, Option, doubled
 from .values import Wrong, file, text
@@ -50,15 +51,17 @@ def objection(guest: "Guest") -> tuple[str, str, str]:
     if guest.gl != "off" and guest.display not in ("gtk", "sdl"):
         what = f'gl needs display = "gtk" or "sdl", not "{guest.display}"'
         return "gl", what, 'write display = "gtk" or "sdl", or leave gl out'
-    if guest.audio not in ("", "none") and not machine.pci:
+    if guest.audio not in ("", "none") and not machine.pci and guest.defaults != "qemu":
         return "audio", f"machine {guest.machine} has no bus for a sound card", "leave audio out"
-    if guest.agent and not machine.bus:
+    if guest.agent and not machine.bus and guest.defaults != "qemu":
         return "agent", f"machine {guest.machine} has no virtio-serial", "leave agent out"
     return "", "", ""
 
 
 def group(guest: "Guest") -> Group:
     options = (*_screen(guest), *_serial(guest), *_sound(guest), *_sockets(guest))
+    if guest.defaults == "qemu":
+        options = (*_sound(guest), *_sockets(guest), *_serial(guest), *plain.screen(guest))
     why = _TERMINAL if "terminal" in guest.serial else "Its screen and its serial lines."
     return Group(why, options)
 
@@ -73,7 +76,8 @@ def screen(guest: "Guest") -> tuple[str, ...]:
     return tuple(better.get(name, name) if accelerated else name for name in devices)
 
 
-def _screen(guest: "Guest") -> Iterator[Option]:
+def served(guest: "Guest") -> Iterator[Option]:
+    """-display, and the password of a screen that others can reach."""
     # Each further guest gets the next free display number. The password is not an argument:
     # those of a program can be read by everybody.
     if guest.display in SHARED:
@@ -82,12 +86,17 @@ def _screen(guest: "Guest") -> Iterator[Option]:
     servers = {"vnc": f"vnc=127.0.0.1:0,{more}", "public-vnc": f"vnc=:0,{more}"}
     gl = f",gl={guest.gl}" if guest.gl != "off" else ""
     yield Option("-display", servers.get(guest.display, guest.display) + gl)
+
+
+def _screen(guest: "Guest") -> Iterator[Option]:
+    yield from served(guest)
     for device in screen(guest):
         yield Option("-device", device)
 
 
 def _serial(guest: "Guest") -> Iterator[Option]:
-    for line in (*(MACHINES[guest.machine].before), *guest.serial):
+    before = () if guest.defaults == "qemu" else MACHINES[guest.machine].before
+    for line in (*before, *guest.serial):
         yield Option("-serial", _line(line, guest.display))
 
 
@@ -110,9 +119,11 @@ def _sound(guest: "Guest") -> Iterator[Option]:
 
 def _sockets(guest: "Guest") -> Iterator[Option]:
     if guest.agent:
-        bus = MACHINES[guest.machine].bus
+        serial = f"virtio-serial-{MACHINES[guest.machine].bus}"
+        # qemu's name for whichever its board has.
+        serial = "virtio-serial" if guest.defaults == "qemu" else serial
         yield Option("-chardev", f"socket,id=agent0,path={doubled(guest.agent)},server=on,wait=off")
-        yield Option("-device", f"virtio-serial-{bus}")
+        yield Option("-device", serial)
         yield Option("-device", "virtserialport,chardev=agent0,name=org.qemu.guest_agent.0")
     if guest.qmp:
         yield Option("-chardev", f"socket,id=qmp0,path={doubled(guest.qmp)},server=on,wait=off")

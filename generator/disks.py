@@ -1,5 +1,6 @@
 """A guest's disks: how each is attached, what its format is, and what has to be unpacked first."""
 
+import re
 from collections.abc import Iterator
 from os.path import splitext
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +13,7 @@ from .values import Wrong
 if TYPE_CHECKING:
     from .description import Guest
 
-BUSES = ("virtio", "scsi", "ide", "sd", "cdrom", "mtd")
+BUSES = ("virtio", "scsi", "ide", "sd", "cdrom", "mtd", "qemu")
 # By the ending of a file's name. Never left to qemu: a guest that writes another format's header
 # into a raw disk would be given whatever file that header names.
 FORMATS = {
@@ -105,7 +106,14 @@ def objection(guest: "Guest") -> tuple[str, str]:
         )
     if len(files) > len(DESCRIPTORS):
         return f"at most {len(DESCRIPTORS)} disks can be compressed", "unpack some"
+    said = [index for index, disk in enumerate(guest.disks) if disk.bus == "qemu"]
+    for number, index in enumerate(said):
+        if not any(_mark(number) in word for word in guest.qemu):
+            what = f"nothing in qemu attaches {guest.disks[index].file}"
+            return what, f'write "-drive", "file={_mark(number)},..." there, or another bus'
     for disk in guest.disks:
+        if disk.bus == "qemu" or (guest.defaults == "qemu" and not disk.bus):
+            continue
         bus = disk.bus or machine.disk
         if not bus:
             return f"machine {guest.machine} has no disks", "start it from an initrd"
@@ -125,9 +133,11 @@ def group(guest: "Guest") -> Group:
 
 def _disks(guest: "Guest") -> Iterator[Option]:
     machine = MACHINES[guest.machine]
-    unnamed = {disk.file: disk.descriptor for disk in packed(guest)}
+    unnamed = _unnamed(guest)
     controllers = set()
     for index, disk in enumerate(guest.disks):
+        if disk.bus == "qemu":
+            continue
         bus = disk.bus or ("virtio" if machine.bus else machine.disk)
         bus = "ide" if bus == "cdrom" and not machine.bus else bus
         device, controller = _device(bus, machine.bus)
@@ -141,6 +151,33 @@ def _disks(guest: "Guest") -> Iterator[Option]:
             yield Option("-device", f"{device},drive=disk{index}")
 
 
+def _unnamed(guest: "Guest") -> dict[str, int]:
+    return {disk.file: disk.descriptor for disk in packed(guest)}
+
+
+def _mark(number: int) -> str:
+    return f"@DISK{number}@"
+
+
+def filled(guest: "Guest") -> tuple[str, ...]:
+    """The words of `qemu`, with each mark of a disk replaced by its file."""
+    unnamed = _unnamed(guest)
+    said = [disk for disk in guest.disks if disk.bus == "qemu"]
+    marks = {
+        _mark(number): _name(disk, unnamed.get(disk.file, 0)) for number, disk in enumerate(said)
+    }
+    # In one go: a file's name may look like a mark.
+    return tuple(
+        re.sub(r"@DISK[0-9]+@", lambda match: marks.get(match[0], match[0]), word)
+        for word in guest.qemu
+    )
+
+
+def _name(disk: Disk, descriptor: int) -> str:
+    """The file as qemu is given it."""
+    return f"/dev/fd/{descriptor}" if descriptor else plain_file(disk.file)
+
+
 def _device(bus: str, virtio: str) -> tuple[str, str]:
     """The device of a disk, "" where the board has it itself, and the controller it needs."""
     return {
@@ -152,7 +189,7 @@ def _device(bus: str, virtio: str) -> tuple[str, str]:
 
 
 def _drive(index: int, disk: Disk, interface: str, descriptor: int) -> str:
-    file = f"/dev/fd/{descriptor}" if descriptor else plain_file(disk.file)
+    file = _name(disk, descriptor)
     place = f",id=disk{index}" if interface == "none" else f",index={index},id=disk{index}"
     readonly = ",readonly=on" if disk.readonly or disk.bus == "cdrom" else ""
     return f"file={file},if={interface}{place},format={disk.format}{readonly}"

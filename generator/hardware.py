@@ -42,10 +42,19 @@ def _interface(value: Any) -> Interface:
     )  # fmt: skip
 
 
+# Where the description is silent: tapdraft's rows of machines, or qemu's own.
+DEFAULTS = ("tapdraft", "qemu")
 KEYS: Keys = {
+    "defaults": values.one_of(*DEFAULTS),
     "board": values.text,
     "cpu": values.text,
     "nic": values.text,
+    "card": values.many(values.text),
+    "user-net": values.many(values.text),
+    "ip-tap": values.text,
+    "ip-user": values.text,
+    "console": values.many(values.text),
+    "graphics": values.many(values.text),
     "dtb": values.file,
     "bios": values.file,
     "firmware": values.file,
@@ -72,6 +81,13 @@ class Hardware:
     board: str = ""  # -machine, "" for the machine's own
     cpu: str = ""  # -cpu, "" for the machine's own
     nic: str = ""  # -device, "" for the machine's own
+    card: tuple[str, ...] = ()  # qemu's options for the card, in place of `nic`
+    user_net: tuple[str, ...] = ()  # of qemu's own network, where the guest has that
+    ip_tap: str = ""  # the kernel's words for the address on a tap, with marks
+    ip_user: str = ""  # the same where the guest asks by DHCP
+    console: tuple[str, ...] = ()  # the kernel's names, in place of @CONSOLE@
+    graphics: tuple[str, ...] = ()  # qemu's options for the screen
+    defaults: str = "tapdraft"  # one of DEFAULTS
     dtb: str = ""
     bios: str = ""
     firmware: str = ""  # one of firmware.WORDS, or a file
@@ -95,12 +111,26 @@ class Hardware:
         return self.network == "tap"
 
 
+def _plain(guest: "Guest") -> Iterator[tuple[str, str, str]]:
+    """What belongs together with defaults = "qemu"."""
+    if guest.defaults == "qemu":
+        if not (guest.card or guest.nic or guest.network == "none"):
+            yield "defaults", "no network card is named", 'write nic = "virtio-net-pci"'
+        return
+    for key in ("console", "graphics", "ip_tap", "ip_user"):
+        if getattr(guest, key):
+            what = f'{key.replace("_", "-")} without defaults = "qemu"'
+            yield key.replace("_", "-"), what, 'write defaults = "qemu", or leave it out'
+
+
 def objections(guest: "Guest") -> Iterator[tuple[str, str, str]]:
     """The key, what is wrong with it, and what to do."""
     machine = MACHINES[guest.machine]
-    if guest.accel == "kvm" and not (machine.kvm or guest.cpu):
+    is_plain = guest.defaults == "qemu"
+    yield from _plain(guest)
+    if guest.accel == "kvm" and not is_plain and not (machine.kvm or guest.cpu):
         yield "accel", f"machine {guest.machine} does not run under KVM", 'write accel = "tcg"'
-    if guest.kernel and machine.dtb and not guest.dtb:
+    if guest.kernel and machine.dtb and not guest.dtb and not is_plain:
         what = f"machine {guest.machine} has no way to tell the kernel what it is"
         yield "kernel", what, 'name the device tree: dtb = "board.dtb"'
     if guest.dtb and not guest.kernel:

@@ -33,6 +33,9 @@ def most(subnet: IPv4Network) -> int:
 def words(guest: "Guest") -> tuple[str, ...]:
     """The kernel's words as runqemu writes them: its network is a /24 for the guest, and the
     fields behind the name server are left out."""
+    if guest.ip_tap:
+        said = guest.ip_tap.replace("@CLIENT@", guest.address)
+        return tuple(said.replace("@GATEWAY@", guest.gateway).split())
     dns = guest.dns[0] if guest.dns else _DNS
     return f"ip={guest.address}::{guest.gateway}:255.255.255.0::eth0:off:{dns}", "net.ifnames=0"
 

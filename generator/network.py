@@ -15,7 +15,7 @@ from ..helper.commands import line
 from ..helper.request import Forward
 from . import requests
 from .machines import MACHINES
-from .options import Group, Option, doubled
+from .options import Group, Option, doubled, pairs
 from .shell import Variable, Word, word
 
 if TYPE_CHECKING:
@@ -101,6 +101,10 @@ def group(guest: "Guest", attach: str) -> Group:
     if guest.network == "none":
         return Group(_WHY["none"], (Option("-nic", "none"),))
     netdev = _netdev(guest, attach)
+    if guest.card:
+        words = [word.replace("@MAC@", guest.mac) for word in guest.card]
+        why = _WHY_TAP[attach] if guest.network == "tap" else _WHY[guest.network]
+        return Group(why, (*pairs(words), Option("-netdev", netdev)))
     nic = guest.nic or MACHINES[guest.machine].nic
     device = f",mac={guest.mac}"
     virtio = nic.startswith("virtio-net")
@@ -158,6 +162,8 @@ def _user(guest: "Guest", forwards: tuple[Forward, ...], tftp: str, number: int)
     # Of the loopback only: to the outside the ports would be open without any policy's say.
     words += [f"hostfwd={f.protocol}:127.0.0.1:{f.port}-:{f.guest_port}" for f in forwards]
     words += [f"tftp={doubled(tftp)}"] if tftp else []
+    # What the description says of it itself, for the first card alone.
+    words += guest.user_net if number == 0 else ()
     return ",".join(words)
 
 

@@ -5,9 +5,10 @@ whole machine. Values hold the description's words as they are; writing them for
 renderer's work.
 """
 
+import re
 from itertools import pairwise
 
-from . import addressing, devices, disks, firmware, layout, network
+from . import addressing, devices, disks, firmware, layout, network, plain
 from .description import Guest
 from .machines import MACHINES, Machine
 from .options import Group, Option, doubled, pairs
@@ -20,11 +21,14 @@ ATTACHMENTS = ("run", "helper", "hooks")
 
 def command(guest: Guest, attach: str = "run") -> tuple[Group, ...]:
     """The options of the guest's qemu, in order."""
+    if guest.defaults == "qemu":
+        said = (*plain.groups(guest, attach), _address(guest))
+        return tuple(group for group in said if group.options)
     groups = (
         _machine(guest), firmware.group(guest), _start(guest), disks.group(guest),
         network.group(guest, attach), network.further(guest), _address(guest),
         devices.group(guest),
-        Group("From the description, as they are.", tuple(pairs(guest.qemu))),
+        Group("From the description, as they are.", tuple(pairs(disks.filled(guest)))),
     )  # fmt: skip
     return tuple(group for group in groups if group.options)
 
@@ -62,9 +66,12 @@ def needs(guest: Guest) -> dict[str, tuple[str, ...]]:
         for option in group.options
         if option.name == "-device" and isinstance(option.value, str)
     ]
+    # As "driver=NAME" or JSON: qemu itself will say what it does not know.
+    listed = [name for name in listed if re.fullmatch("[A-Za-z0-9._-]+", name)]
     cpu = cpu_of(guest).partition(",")[0]
+    kind = board(guest).partition(",")[0].removeprefix("type=")
     found = {
-        "machine": (board(guest).partition(",")[0],),
+        "machine": (kind,) if kind and "=" not in kind else (),
         "cpu": (cpu,) if cpu and not older(guest) and guest.accel != "kvm" else (),
         "device": tuple(dict.fromkeys(listed)),
     }
@@ -82,21 +89,27 @@ def sandbox_denies(guest: Guest) -> str:
 
 def board(guest: Guest) -> str:
     """-machine, without the accelerator."""
+    if guest.defaults == "qemu":
+        return plain.board(guest)
     return (guest.board or MACHINES[guest.machine].machine) + firmware.board(guest)
 
 
 def cpu_of(guest: Guest) -> str:
     """-cpu under TCG; "" where the board has only its own."""
-    return guest.cpu or MACHINES[guest.machine].cpu
+    return guest.cpu or ("" if guest.defaults == "qemu" else MACHINES[guest.machine].cpu)
 
 
 def older(guest: Guest) -> str:
     """The CPU for a qemu that does not know the machine's own; "" where there is no such one."""
-    return "" if guest.cpu or guest.accel == "kvm" else MACHINES[guest.machine].older
+    said = guest.cpu or guest.accel == "kvm" or guest.defaults == "qemu"
+    return "" if said else MACHINES[guest.machine].older
 
 
 def accel(guest: Guest) -> str:
-    """The accelerator; "auto" is TCG where nothing can prove that KVM works."""
+    """The accelerator; "auto" is TCG where nothing can prove that KVM works, and "" where qemu
+    decides."""
+    if guest.defaults == "qemu":
+        return "" if guest.accel == "auto" else guest.accel
     if guest.accel == "auto" and not MACHINES[guest.machine].proof:
         return "tcg"
     return guest.accel

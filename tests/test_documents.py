@@ -99,6 +99,7 @@ def test_each_key_of_a_description_is_documented_and_no_other(title: str) -> Non
         ("A guest", "addressing", addressing.WORDS),
         ("A guest", "network", network.KINDS),
         ("A guest", "gl", devices.GL),
+        ("A guest", "defaults", hardware.DEFAULTS),
         ("A guest", "audio", devices.AUDIO),
         ("A disk", "bus", disks.BUSES),
         ("An interface", "network", network.FURTHER),
@@ -120,7 +121,7 @@ def test_no_key_that_takes_one_of_some_words_is_missing_above() -> None:
     tables = {**description.NETWORK_KEYS, **description.GUEST_KEYS}
     found = {key for key, reader in tables.items() if choices(reader)}
     assert found == {"mode", "machine", "accel", "display", "addressing", "host", "layout",
-                     "network", "gl", "audio"}  # fmt: skip
+                     "network", "gl", "audio", "defaults"}  # fmt: skip
 
 
 def test_the_documented_defaults_are_those_of_a_guest_with_nothing_but_a_kernel() -> None:

@@ -39,6 +39,10 @@ def told(keys: Mapping[str, Any], folder: Path | None) -> Choice:
 
 
 def _choose(keys: Mapping[str, Any], folder: Path | None) -> Choice:
+    if keys.get("ip-tap") and keys.get("kernel"):
+        if "@CLIENT@" in keys["ip-tap"]:
+            return Choice("kernel", "ip-tap has the kernel's words for it")
+        return Choice("dhcp", "ip-tap has no address")
     own = [word for word in str(keys.get("append", "")).split() if word.startswith("ip=")]
     if own and own[-1] in ("ip=dhcp", "ip=on", "ip=any"):
         return Choice("dhcp", f"append asks for it: {own[-1]}")

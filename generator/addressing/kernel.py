@@ -24,7 +24,7 @@ def adds(guest: "Guest") -> Addition:
 
 def words(guest: "Guest") -> tuple[str, ...]:
     """ip=, and what makes the card's name the one that ip= has."""
-    if guest.layout == "runqemu":
+    if guest.layout == "runqemu" or guest.ip_tap:
         return layout.words(guest)
     # All fields, as systemd's network generator takes no other form; "off": no DHCP besides.
     # Without net.ifnames=0 udev renames eth0 and the address is given to nothing.
@@ -70,7 +70,7 @@ def objection(guest: "Guest") -> tuple[str, str]:
             "there is no kernel to give the address to",
             'name a kernel, or leave addressing out: "dhcp" needs none',
         )
-    if any(word.startswith("ip=") for word in guest.append.split()):
+    if not guest.ip_tap and any(word.startswith("ip=") for word in guest.append.split()):
         return "append has an ip= of its own", 'leave it out, or write addressing = "none"'
     return "", ""
 

@@ -59,16 +59,24 @@ def convert(conf: str, base: Path, fstype: str = "") -> Imported:
 
 
 def _fill(keys: Keys) -> None:
-    """All keys, in the order of a description."""
-    for step in (
-        hardware.hardware, hardware.start, hardware.disk, links.network, links.console,
-        links.extras,
-    ):  # fmt: skip
-        step(keys)
-    if keys.append:
-        keys.add("append", " ".join(keys.append))
+    """All keys, in the order of a description, and qemu's arguments in that of runqemu."""
+    hardware.hardware(keys)
+    machine, keys.qemu = keys.qemu, []
+    hardware.start(keys)
+    keys.qemu += keys.options("QB_RNG")
+    hardware.disk(keys)
+    # Of all variables this one alone has the folder.
+    folder = keys.path(keys.files.deploy)
+    text = keys.value("QB_OPT_APPEND")
+    text = text.replace("@DEPLOY_DIR_IMAGE@/", "") if folder == "." else text
+    text = words.replaced(text, DEPLOY_DIR_IMAGE=folder)
+    keys.qemu += keys.split("QB_OPT_APPEND", text)
+    keys.qemu += machine
+    links.network(keys)
+    links.console(keys)
+    links.extras(keys)
     if keys.qemu:
-        keys.add("qemu", words.flat(keys.qemu), "as the machine's configuration has them")
+        keys.add("qemu", keys.qemu, "as the machine's configuration has them")
     keys.rest()
 
 

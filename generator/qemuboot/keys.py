@@ -5,7 +5,6 @@ from pathlib import Path
 
 from ..errors import USAGE, TapdraftError
 from ..machines import MACHINES, Machine
-from ..values import nearest
 from . import words
 from .files import Files
 from .reading import Variables
@@ -14,11 +13,18 @@ from .writing import Key
 # For looking up files, or about the build: without a meaning of their own.
 LOOKED_UP = (
     "DEPLOY_DIR_IMAGE", "IMAGE_LINK_NAME", "IMAGE_NAME", "KERNEL_IMAGETYPE", "KERNEL_IMAGE_NAME",
-    "KERNEL_IMAGE_BIN_EXT", "MACHINE", "QB_DEFAULT_FSTYPE", "QB_DEFAULT_KERNEL", "QB_FSINFO",
-    "QB_SYSTEM_NAME", "STAGING_BINDIR_NATIVE", "STAGING_DIR_HOST", "STAGING_DIR_NATIVE",
-    "TUNE_ARCH", "UNINATIVE_LOADER", "QB_TAP_NAMESERVER", "QB_NO_PNI",
+    "KERNEL_IMAGE_BIN_EXT", "MACHINE", "QB_DEFAULT_BIOS", "QB_DEFAULT_FSTYPE", "QB_DEFAULT_KERNEL",
+    "QB_DTB", "QB_FSINFO", "QB_NET", "QB_SYSTEM_NAME", "STAGING_BINDIR_NATIVE", "STAGING_DIR_HOST",
+    "STAGING_DIR_NATIVE", "TUNE_ARCH", "UNINATIVE_LOADER", "QB_TAP_NAMESERVER", "QB_NO_PNI",
+    # They stand beside what runqemu reads, and were put together into that when it was built.
+    "QB_DTB_LINK", "QB_MEM_VALUE",
 )  # fmt: skip
 SHELL = ("QB_SETUP_CMD", "QB_CLEANUP_CMD")
+# The machines whose qemu runqemu finds where QB_SYSTEM_NAME is empty.
+_GUESSED = {
+    "qemux86", "qemux86-64", "qemuarm", "qemuarm64", "qemumips", "qemumips64", "qemuppc",
+    "qemuriscv32", "qemuriscv64", "qemuloongarch64",
+}  # fmt: skip
 
 
 class Keys:
@@ -31,23 +37,24 @@ class Keys:
         self.name, self.machine = self._machine()
         self.guest: list[Key] = []
         self.network: list[Key] = [Key("layout", "runqemu")]
-        self.qemu: words.Pairs = []
-        self.append: list[str] = []
+        self.qemu: list[str] = []  # qemu's arguments, in runqemu's order
+        self.card: list[str] = []
         self.warnings: list[tuple[int, str]] = []
         self.used: set[str] = {*LOOKED_UP, *SHELL}
 
     def value(self, name: str, default: str = "") -> str:
         self.used.add(name)
-        return self.variables[name].value if name in self.variables else default
+        return self.files.value(name) or default
 
-    def options(self, name: str, default: str = "") -> words.Pairs:
-        text = words.replaced(
-            self.value(name, default), DEPLOY_DIR_IMAGE=self.path(self.files.deploy)
-        )
+    def options(self, name: str, default: str = "") -> list[str]:
+        """The variable's words, split as a shell would; empty is not there, as for runqemu."""
+        return self.split(name, self.value(name, default))
+
+    def split(self, name: str, text: str) -> list[str]:
         try:
-            return words.pairs(text)
+            return words.split(text)
         except ValueError as error:
-            line = self.variables[name].line
+            line = self.variables[name].line if name in self.variables else 1
             raise TapdraftError(
                 f"line {line}: {name}: {error}", "quotes come in pairs", USAGE
             ) from None
@@ -59,7 +66,7 @@ class Keys:
     def add(self, name: str, value: str | int | bool | list[str], why: str = "") -> None:
         self.guest.append(Key(name, value, why))
 
-    def off(self, name: str, value: str | list[str], why: str) -> None:
+    def off(self, name: str, value: str | bool | list[str], why: str) -> None:
         self.guest.append(Key(name, value, why, off=True))
 
     def path(self, path: Path) -> str:
@@ -68,26 +75,29 @@ class Keys:
         return str(path) if relative.startswith("..") else relative
 
     def _machine(self) -> tuple[str, Machine]:
-        named = self.files.value("MACHINE")
-        if named in MACHINES:
-            return named, MACHINES[named]
-        binary = self.files.value("QB_SYSTEM_NAME")
-        for name, machine in MACHINES.items():
-            if machine.binary == binary:
-                return name, machine
-        raise TapdraftError(
-            f"machine {named or '(none)'} with {binary or 'no QB_SYSTEM_NAME'} is not known",
-            nearest(named, tuple(MACHINES)), USAGE,
-        )  # fmt: skip
+        named, binary = self.files.value("MACHINE"), self.files.value("QB_SYSTEM_NAME")
+        known = {machine.binary: name for name, machine in reversed(MACHINES.items())}
+        if named in MACHINES and binary in (MACHINES[named].binary, ""):
+            if binary or named in _GUESSED:
+                return named, MACHINES[named]
+        elif binary in known:
+            return known[binary], MACHINES[known[binary]]
+        if not binary:
+            what = f"QB_SYSTEM_NAME is empty, and machine {named or '(none)'} is none of Yocto's"
+            raise TapdraftError(what, "add qb_system_name = qemu-system-ARCH to the file", USAGE)
+        ours = max((name for name in known if binary.startswith(f"{name}-")), default="", key=len)
+        if ours:
+            what = f"QB_SYSTEM_NAME is {binary}: a vendor's own qemu, which tapdraft does not start"
+            hint = f"if the image runs under {ours} too, write that into the file"
+            raise TapdraftError(what, hint, USAGE)
+        what = f"QB_SYSTEM_NAME is {binary}, which tapdraft does not know"
+        raise TapdraftError(what, f"it knows {', '.join(sorted(known))}", USAGE)
 
     def rest(self) -> None:
         """Name what has no meaning here."""
         for name in SHELL:
             if self.value(name):
                 self.warn(name, "is a command for a shell: it is not run")
-        self.used |= {"QB_NET", "QB_CMDLINE_IP_TAP", "QB_CMDLINE_IP_SLIRP", "QB_SLIRP_OPT",
-                      "QB_TAP_OPT", "QB_NETWORK_DEVICE", "QB_ROOTFS_OPT",
-                      "QB_ROOTFS_EXTRA_OPT"}  # fmt: skip
         for name in self.variables:
-            if name not in self.used:
+            if name not in self.used and self.files.value(name):
                 self.warn(name, "has no meaning here")

@@ -2,62 +2,62 @@
 
 import re
 
+from ..options import doubled
 from . import words
 from .keys import Keys
 from .writing import Key
 
-_IP_TAP = re.compile(
-    r"ip=192\.168\.7\.@CLIENT@::192\.168\.7\.@GATEWAY@:255\.255\.255\.0::eth0:off:"
-    r"([0-9.]+) net\.ifnames=0"
+_IP_TAP = (
+    "ip=192.168.7.@CLIENT@::192.168.7.@GATEWAY@:255.255.255.0::eth0:off:8.8.8.8 net.ifnames=0"
 )
-_SERIAL = {"mon:stdio": "terminal", "stdio": "terminal", "mon:vc": "window", "null": "none"}
+_MARKED = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+)\.@(CLIENT|GATEWAY)@")
+_HOSTFWD = "hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=tcp:127.0.0.1:2323-:23"
 
 
 def network(keys: Keys) -> None:
+    keys.used |= {"QB_CMDLINE_IP_TAP", "QB_CMDLINE_IP_SLIRP", "QB_SLIRP_OPT", "QB_TAP_OPT",
+                  "QB_NETWORK_DEVICE"}  # fmt: skip
     if keys.value("QB_NET") == "none":
         keys.add("network", "none")
         return
     _card(keys)
     _tap(keys)
-    told = keys.value("QB_CMDLINE_IP_TAP") or (
-        "ip=192.168.7.@CLIENT@::192.168.7.@GATEWAY@:255.255.255.0::eth0:off:8.8.8.8 "
-        "net.ifnames=0"
-    )
-    match = _IP_TAP.fullmatch(told)
-    if match and match[1] != "8.8.8.8":
-        keys.network.append(Key("dns", [match[1]]))
-    elif not match and keys.files.kernel() is not None:
-        keys.add("addressing", "none", "append has the address, as the configuration wants it")
-        keys.append += words.replaced(told, CLIENT="2", GATEWAY="1").split()
-    slirp = words.first(keys.options("QB_SLIRP_OPT"), "-netdev")
-    ports = re.findall(r"hostfwd=(tcp|udp):[^-,]*:(\d+)-[^:,]*:(\d+)", slirp)
-    ports = ports or [("tcp", "2222", "22"), ("tcp", "2323", "23")]
-    keys.off("network", "user", "slirp: these two instead of a tap")
-    keys.off("forward", [":".join(port) for port in ports], "")
-    wanted = keys.value("QB_CMDLINE_IP_SLIRP", "ip=dhcp")
-    if wanted != "ip=dhcp":
-        keys.off("append", wanted, "slirp: and these words, added to append")
+    _slirp(keys)
+    if any(key.name == "append" for key in keys.guest):
+        _address(keys)
+
+
+def _address(keys: Keys) -> None:
+    told = keys.value("QB_CMDLINE_IP_TAP", _IP_TAP)
+    match = _MARKED.search(told)
+    if match and match[1] != "192.168.7":
+        keys.network.append(Key("subnet", f"{match[1]}.0/24"))
+    # Whole addresses, so that they go with the description's subnet.
+    told = _MARKED.sub(r"@\2@", told)
+    keys.add("ip-tap", told, 'what @IP@ in append stands for; ip-user with network = "user"')
+    keys.add("ip-user", keys.value("QB_CMDLINE_IP_SLIRP", "ip=dhcp"))
 
 
 def _card(keys: Keys) -> None:
-    options = keys.options("QB_NETWORK_DEVICE", "-device e1000,netdev=net0,mac=@MAC@")
-    cards, others = words.split(options, lambda _, value: "netdev=net0" in value)
-    keys.qemu += others
-    for _, value in cards[:1]:
-        model, rest = words.properties(value)
-        mac = rest.pop("mac", "@MAC@")
-        rest.pop("netdev")
-        nic = ",".join([model, *(f"{name}={item}" for name, item in rest.items())])
-        if nic != keys.machine.nic:
-            keys.add("nic", nic)
-        if mac != "@MAC@":
-            keys.add("mac", mac, "the same for each guest made from this file")
+    card = keys.options("QB_NETWORK_DEVICE", "-device e1000,netdev=net0,mac=@MAC@")
+    # tapdraft's network is called net0, whatever this one is called.
+    for option in ("QB_TAP_OPT", "QB_SLIRP_OPT"):
+        for name, value in words.pairs(keys.options(option)):
+            own = words.properties(value)[1].get("id", "net0") if name == "-netdev" else "net0"
+            card = [re.sub(rf"\bnetdev={re.escape(own)}\b", "netdev=net0", word) for word in card]
+    for index, word in enumerate(card):
+        # Of old: it counted as connected to the one -net tap.
+        if card[index - 1] == "-net" and not any("netdev=" in other for other in card):
+            card[index] = f"{word},netdev=net0"
+    keys.card = card
+    keys.add("card", card)
 
 
 def _tap(keys: Keys) -> None:
-    tap = words.first(keys.options("QB_TAP_OPT"), "-netdev")
+    tap = next((value for name, value in words.pairs(keys.options("QB_TAP_OPT"))
+                if name in ("-netdev", "-net", "-nic")), "")  # fmt: skip
     _, rest = words.properties(tap)
-    for name in ("id", "ifname", "script", "downscript"):
+    for name in ("", "id", "ifname", "script", "downscript"):
         rest.pop(name, None)
     if rest.pop("vhost", "off") == "on":
         keys.add("vhost", True)
@@ -67,42 +67,50 @@ def _tap(keys: Keys) -> None:
         keys.warn("QB_TAP_OPT", f"has {', '.join(rest)}, which a tap of tapdraft's has not")
 
 
+def _slirp(keys: Keys) -> None:
+    """What qemu's own network has, for who runs the guest with that instead of a tap."""
+    default = f"-netdev user,id=net0,{_HOSTFWD},tftp={doubled(keys.path(keys.files.deploy))}"
+    said: list[str] = []
+    for name, value in words.pairs(keys.options("QB_SLIRP_OPT", default)):
+        if name not in ("-netdev", "-net", "-nic"):
+            keys.warn("QB_SLIRP_OPT", f"has {name}, which is not about qemu's own network")
+            continue
+        said += [part for part in words.parts(value)[1:] if not part.startswith("id=")]
+    # To the outside the ports would be open without any policy's say.
+    said = [re.sub(r"^hostfwd=(tcp|udp)?:(0\.0\.0\.0)?:", _loopback, part) for part in said]
+    if said:
+        keys.add("user-net", said, 'slirp: only with network = "user"')
+    keys.off("network", "user", "slirp")
+
+
+def _loopback(match: re.Match[str]) -> str:
+    return f"hostfwd={match[1] or 'tcp'}:127.0.0.1:"
+
+
 def console(keys: Keys) -> None:
-    options = keys.options("QB_SERIAL_OPT", "-serial mon:stdio -serial null")
-    lines, others = words.split(options, lambda name, _: name == "-serial")
-    # The machine's own come before the one that is the terminal, also without this.
-    wanted = [_SERIAL.get(value, value) for _, value in lines]
-    serial = wanted[len(keys.machine.before) :]
-    known = [line for line in serial if line in _SERIAL.values()]
-    if known and known != ["terminal"]:
-        keys.add("serial", known)
-    keys.qemu += others
-    keys.qemu += [("-serial", line) for line in serial if line not in known]
-    consoles = [entry.partition(";")[2] for entry in keys.value("SERIAL_CONSOLES").split()]
-    if consoles and consoles[0] != keys.machine.console and keys.files.kernel() is not None:
-        keys.append.append(f"console={consoles[0]}")
-    tcp = keys.options("QB_TCPSERIAL_OPT")
+    """Two serial lines, the terminal and one that leads nowhere, unless the options have some."""
+    own = [*keys.card, *keys.qemu].count("-serial")
+    serial = {0: ["terminal", "none"], 1: ["none", "terminal"]}.get(own, [])
+    keys.add("serial", serial)
+    keys.off("serial", ["window", "none"], "with a window: in place of the other serial")
+    more = keys.options("QB_SERIAL_OPT")
+    if more:
+        keys.off("qemu", more, "serial, with a window: these, added to qemu")
+    tcp = keys.value("QB_TCPSERIAL_OPT")
     if tcp:
-        flat = [words.replaced(word, PORT="4444") for word in words.flat(tcp)]
+        flat = keys.split("QB_TCPSERIAL_OPT", words.replaced(tcp, PORT="4444"))
         keys.off("qemu", flat, "tcpserial=4444: these, added to qemu")
     else:
-        keys.off("serial", ["tcp:4444", "terminal"], "tcpserial=4444")
+        keys.off("serial", ["tcp:4444", "none", "terminal"], "tcpserial=4444")
 
 
 def extras(keys: Keys) -> None:
-    # tapdraft gives every guest with virtio one of its own.
-    keys.used.add("QB_RNG")
-    if "rng-random" not in keys.value("QB_RNG", "rng-random"):
-        keys.warn("QB_RNG", "is not used: the guest has virtio-rng with /dev/urandom")
-    append = keys.options("QB_OPT_APPEND")
-    # qemu has them no more; without a window they had no meaning before.
-    keys.qemu += [option for option in append if option[0] != "-show-cursor"]
-    graphics = words.flat(keys.options("QB_GRAPHICS"))
-    keys.off("display", "gtk", "gtk: a window; else the terminal is all there is (nographic)")
+    graphics = keys.options("QB_GRAPHICS")
     if graphics:
-        keys.off("qemu", graphics, "with a window: the machine's own graphics, added to qemu")
+        keys.add("graphics", graphics)
+    keys.off("display", "gtk", "gtk: a window; else the terminal is all there is (nographic)")
     driver = keys.value("QB_AUDIO_DRV").split(" ")[0]
+    sound = keys.options("QB_AUDIO_OPT")
     if driver:
-        sound = words.flat(keys.options("QB_AUDIO_OPT"))
         what = f"audio; the configuration has {' '.join(sound)}" if sound else "audio"
         keys.off("audio", driver, what)

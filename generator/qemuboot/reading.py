@@ -65,7 +65,7 @@ class _Reader:
             self._wrong(1, f"there is no variable in a section [{SECTION}]", "is this the file?")
         for name, variable in self.found.items():
             # configparser writes a percent sign twice.
-            value = variable.value.replace("%%", "%")
+            value = variable.value.replace("%%", "%").replace("\t", " ")
             self.found[name] = variable._replace(value=value)
             self._visible(name, value, variable.line)
         return self.found

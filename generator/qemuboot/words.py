@@ -1,22 +1,29 @@
 """Options of qemu as qemuboot.conf has them: text that is split as a shell would."""
 
+import re
 import shlex
-from collections.abc import Callable
 
 # Options that take no value, of those that machine configurations have.
 _ALONE = ("-snapshot", "-no-reboot", "-nographic", "-usb", "-show-cursor", "-enable-kvm")
+# No qemu has these any more; without a window they had no meaning before.
+_GONE = ("-show-cursor",)
 
 Pairs = list[tuple[str, str]]
 
 
-def pairs(text: str) -> Pairs:
-    """Each option with its value, "" for one without. ValueError for quotes that do not close."""
-    words = shlex.split(text)
+def split(text: str) -> list[str]:
+    """The words; ValueError for quotes that do not close."""
+    return [word for word in shlex.split(text) if word not in _GONE]
+
+
+def pairs(words: list[str]) -> Pairs:
+    """Each option with its value, "" for one without."""
+    rest = list(words)
     found: Pairs = []
-    while words:
-        name = words.pop(0)
-        takes = name.startswith("-") and name not in _ALONE and words
-        found.append((name, words.pop(0) if takes and not words[0].startswith("-") else ""))
+    while rest:
+        name = rest.pop(0)
+        takes = name.startswith("-") and name not in _ALONE and rest
+        found.append((name, rest.pop(0) if takes and not rest[0].startswith("-") else ""))
     return found
 
 
@@ -24,14 +31,14 @@ def flat(options: Pairs) -> list[str]:
     return [word for option in options for word in option if word]
 
 
-def first(options: Pairs, name: str) -> str:
-    """The value of the last option of this name: qemu takes that."""
-    return next((value for option, value in reversed(options) if option == name), "")
+def parts(value: str) -> list[str]:
+    """What stands between the commas of an option's value; a comma written twice is none."""
+    return re.split(r"(?<!,),(?!,)", value)
 
 
 def properties(value: str) -> tuple[str, dict[str, str]]:
     """The first word of an option's value, and the NAME=VALUE that follow."""
-    head, *rest = value.split(",")
+    head, *rest = parts(value)
     return head, dict(part.partition("=")[::2] for part in rest)
 
 
@@ -40,9 +47,3 @@ def replaced(text: str, **marks: str) -> str:
     for name, value in marks.items():
         text = text.replace(f"@{name}@", value)
     return text
-
-
-def split(options: Pairs, mine: Callable[[str, str], bool]) -> tuple[Pairs, Pairs]:
-    """Those that `mine` is true of, and the others."""
-    taken = [option for option in options if mine(*option)]
-    return taken, [option for option in options if option not in taken]
