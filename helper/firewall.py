@@ -7,6 +7,7 @@ and nfnetlink_conntrack.h.
 
 import errno
 import os
+import re
 import socket
 import struct
 from bisect import bisect_right
@@ -22,6 +23,11 @@ from .netlink import attribute, attribute_list, attributes
 NFTABLES = 10 << 8
 GETTABLE, DELTABLE, NEWELEMENT, GETELEMENT, DELELEMENT = 1, 2, 12, 13, 14
 GET_CONNECTION, DELETE_CONNECTION = 1 << 8 | 1, 1 << 8 | 2
+
+# What looks like CTA_IP_V4_SRC or CTA_IP_V4_DST, and the address in it.
+_ADDRESS = re.compile(
+    b"(?:%b|%b)(?=(.{4}))" % (struct.pack("=HH", 8, 1), struct.pack("=HH", 8, 2)), re.DOTALL
+)
 
 Message = tuple[int, int, bytes]  # for Kernel.commit(): kind, flags, attributes
 
@@ -132,12 +138,27 @@ def _element(kind: int, name: str, key: bytes, value: bytes = b"", remark: str =
     return NFTABLES | kind, flags, body
 
 
+class _Within(dict[bytes, bool]):
+    """Is an address in one of the networks? Each is looked for once."""
+
+    def __init__(self, networks: Iterable[IPv4Network]) -> None:
+        super().__init__()
+        self._spans = sorted((int(network[0]), int(network[-1])) for network in networks)
+
+    def __missing__(self, address: bytes) -> bool:
+        number = int.from_bytes(address, "big")
+        # The last span that begins before an address is the only one that can hold it.
+        place = bisect_right(self._spans, (number, 1 << 32))
+        self[address] = bool(place) and number <= self._spans[place - 1][1]
+        return self[address]
+
+
 def forget_connections(kernel: Kernel, networks: Iterable[IPv4Network]) -> None:
     """End what connection tracking knows of these networks, as they begin to be somebody's.
 
     Else packets of an earlier guest's connections, forwarded ports too, reach the new one.
     """
-    spans = sorted((int(network[0]), int(network[-1])) for network in networks)
+    ours = _Within(networks)
     try:
         found = kernel.netfilter(GET_CONNECTION, DUMP, b"", socket.AF_INET)
     except OSError as error:
@@ -145,12 +166,12 @@ def forget_connections(kernel: Kernel, networks: Iterable[IPv4Network]) -> None:
             return  # this kernel keeps its connections to itself
         raise
     for connection in found:
+        # The host's table may be full of others' connections: these are not taken apart.
+        if not any(ours[address] for address in _ADDRESS.findall(connection)):
+            continue
         there = attributes(connection)
         ends = (attributes(attributes(there.get(way, b"")).get(1, b"")) for way in (1, 2))
-        ours = (int.from_bytes(address, "big") for end in ends for address in end.values())
-        # The last span that begins before an address is the only one that can hold it.
-        last = ((address, bisect_right(spans, (address, 1 << 32))) for address in ours)
-        if any(place and address <= spans[place - 1][1] for address, place in last):
+        if any(ours[address] for end in ends for address in end.values()):
             # The tuple of the connection's first packet, its number, its zone.
             which = ((0x8001, 1), (12, 12), (18, 18))
             named = (attribute(mark, there[kind]) for mark, kind in which if kind in there)

@@ -112,7 +112,7 @@ def read(kernel: Kernel, nftables: bool = True, networks: bool = True) -> State:
     table = firewall.table_comment(kernel) if nftables else None
     if table is not None and table not in _COMMENTS:
         raise InTheWay(
-            "there is a table inet tapdraft that neither this version nor an earlier one made",
+            "there is a table inet tapdraft that this version did not make",
             "take down all taps with the version that made it; or, as root, delete each interface"
             " td-* (ip link delete dev NAME), then: nft delete table inet tapdraft",
         )

@@ -4,10 +4,12 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
-from tapdraft.generator import ports
+from tapdraft.generator import check_ports, ports
 from tapdraft.generator.description import parse
+from tapdraft.generator.finding import Place
 from tapdraft.helper.commands import ruleset
 
 SOCKETS = {
@@ -62,3 +64,26 @@ def test_a_clients_port_is_not_in_use_for_others(opened: ExitStack) -> None:
 def test_the_ports_of_guests_are_those_of_the_ruleset() -> None:
     spans = re.findall(r"masquerade to :(\d+)-(\d+)", ruleset())
     assert {range(int(low), int(high) + 1) for low, high in spans} == {ports.GUESTS}
+
+
+@pytest.mark.parametrize(("span", "warned"), [("32768\t60999\n", False), ("1024\t65535\n", True)])
+def test_a_host_whose_own_ports_are_those_of_guests_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, span: str, warned: bool
+) -> None:
+    (tmp_path / "range").write_text(span)
+    monkeypatch.setattr(check_ports, "RANGE", tmp_path / "range")
+    monkeypatch.setattr(ports, "in_use", set)
+    found = list(check_ports.of_guests(Place((), tmp_path)))
+    assert [finding.level for finding in found] == ["warning"] * warned
+    isolated = parse(b'[guest.web]\nkernel = "vmlinuz"\nmode = "isolated"\n').guests
+    assert not list(check_ports.of_guests(Place(isolated, tmp_path)))
+
+
+def test_a_program_of_the_hosts_at_a_port_of_guests_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "range").write_text("32768 60999")
+    monkeypatch.setattr(check_ports, "RANGE", tmp_path / "range")
+    monkeypatch.setattr(ports, "in_use", lambda: {("udp", 61001), ("tcp", 22)})
+    (found,) = check_ports.of_guests(Place((), tmp_path))
+    assert (found.level, "udp port 61001 is in use" in found.what) == ("warning", True)

@@ -58,7 +58,7 @@ def test_an_up_that_is_refused_anywhere_leaves_nothing(target: Lab, kind: str, e
         if done.status == NO_MORE:
             break
         assert_undone(target, before, done)
-    assert number > {"request": 14, "answer": 14, "ioctl": 3}[kind]
+    assert number > {"request": 10, "answer": 10, "ioctl": 3}[kind]
     target.run([PYTHON, "-I", "/tmp/faulty.py", "none", "0", "EPERM", "down", "--all"]).check()
 
 
@@ -87,7 +87,7 @@ def test_an_up_that_is_refused_takes_back_its_own_ways_out_only(target: Lab, kin
         if done.status == NO_MORE:
             break
         assert_undone(target, before, done)
-    assert number > 14
+    assert number > 10
     target.run([PYTHON, "-I", "/tmp/faulty.py", "none", "0", "EPERM", "down", "--all"]).check()
     target.helper("down", "bobs", user="bob").check()
 
