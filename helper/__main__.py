@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from . import caps, policy
+from . import PROGRAM, caps, policy
 from .apply import Work
 from .caller import Caller, this_caller
 from .errors import BadRequest, HelperError, Refused
@@ -65,7 +65,8 @@ def _options(arguments: Sequence[str]) -> tuple[str, list[str], int | None, bool
     known = {"--use-vnet", *_TOLD, *(flag for flag in flags if flag.startswith("--br="))}
     actions = flags & _TOLD
     if len(flags - known) > len(descriptors) or len(actions) > 1 or len(descriptors) > 1:
-        raise BadRequest("there is an unknown option", "tapdraft-helper --help")
+        what = "unknown option, or options that exclude each other"
+        raise BadRequest(what, "tapdraft-helper --help")
     channel = descriptors[0] if descriptors else None
     return "".join(actions), words, channel, "--use-vnet" in flags
 
@@ -128,7 +129,8 @@ def _decide(
     for request, permitted, reason in policy.decisions(sections, requests, caller, state):
         if not permitted:
             caller.log("decision=refuse", request.line, reason)
-            raise Refused(f"{request.line}: {reason}", "tapdraft-helper --explain")
+            hint = f"tapdraft-helper --explain {request.line}"
+            raise Refused(f"{request.line}: {reason}", hint)
         if state:
             caller.log("decision=allow", request.line, reason)
 
@@ -154,7 +156,7 @@ def _down(requests: list[Request], work: Work) -> list[str]:
     if errors:
         raise HelperError("; ".join(errors), "what could be taken down is down; try again")
     if not requests[0].name:
-        return [f"{len(mine)} taps are down"]
+        return ["1 tap is down" if len(mine) == 1 else f"{len(mine)} taps are down"]
     return [f"{r.tap} {'is down' if r.tap in mine else 'was not up'}" for r in requests]
 
 
@@ -169,7 +171,9 @@ def _failed(error: Exception, caller: Caller) -> int:
             found = HelperError(f"internal error: {type(error).__name__}: {error}")
     if isinstance(found, BadRequest):
         caller.log("decision=refuse", "", f"malformed: {found}")
-    say(2, f"error: {found}", *([f"hint: {found.hint}"] if found.hint else []))
+    # The helper is on nobody's PATH: a hint has to work when it is pasted.
+    hint = re.sub(r"(?<![\w/-])tapdraft-helper(?= )", PROGRAM, found.hint)
+    say(2, f"error: {found}", *([f"hint: {hint}"] if hint else []))
     return found.status
 
 

@@ -40,6 +40,11 @@ KEYS = {
     "uplinks": r"[^\s=\[\]:/]{1,15}",
 }  # fmt: skip
 _SINGLE = ("deny", "host", "taps")
+_EXPECTED = {
+    "deny": "yes or no", "host": "open or closed", "taps": "a number from 0 to 99999",
+    "modes": f"one of {', '.join(MODES)}", "subnets": "a subnet such as 192.168.7.0/24",
+    "forwards": "a range such as tcp:1024-65535", "uplinks": "an interface's name or *",
+}  # fmt: skip
 
 
 class Section(NamedTuple):
@@ -155,18 +160,25 @@ def _read_line(line: str, place: int, sections: list[Section]) -> None:
     elif line and not line.startswith("#"):
         key, equals, value = (part.strip(" \t") for part in line.partition("="))
         if not equals or not sections:
-            raise ValueError(f"{line!r} is neither a section nor KEY = VALUE in one")
+            what = "KEY = VALUE" if sections else "a section: [user NAME] or [group NAME]"
+            raise ValueError(f"{line!r} is not {what}")
         if key not in KEYS or key in sections[-1].words:
             twice = f"[{sections[-1].title}] has {key!r} twice"
-            raise ValueError(twice if key in KEYS else f"there is no key {key!r}")
+            unknown = f"unknown key {key!r}; keys: {', '.join(KEYS)}"
+            raise ValueError(twice if key in KEYS else unknown)
         sections[-1].words[key] = _read_value(key, value)
 
 
 def _read_value(key: str, value: str) -> tuple[Any, ...]:
     words = [word.strip(" \t") for word in value.split(",") if word.strip(" \t")]
     words = [value] if key in _SINGLE else words
-    if not all(re.fullmatch(KEYS[key], word) for word in words):
-        raise ValueError(f"{value!r} is nothing that {key} can be")
+    wrong = next((word for word in words if not re.fullmatch(KEYS[key], word)), None)
+    if wrong is not None:
+        if "#" in wrong:
+            raise ValueError(f"{key}: {value!r} has a comment, which needs a line of its own")
+        if key == "taps" and re.fullmatch("[0-9]{6,}", wrong):
+            raise ValueError(f"{key}: {wrong} is too large (0 to 99999)")
+        raise ValueError(f"{key}: {wrong!r} is not {_EXPECTED[key]}")
     readers: dict[str, Callable[[str], Any]]
     readers = {"taps": int, "subnets": IPv4Network, "forwards": _ports}
     return tuple(map(readers.get(key, str), words))

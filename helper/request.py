@@ -28,7 +28,7 @@ PORTS = range(1, 65535 + 1)
 PREFIXES = (*range(8, 30 + 1), 32)
 # IFNAMSIZ is 16 with its NUL: 15 characters, of which "td-" takes three.
 NAME = "[a-z0-9][a-z0-9-]{0,11}"
-INTERFACE = r"(?!(?:\.|\.\.|all|default|lo)\Z|td-)[a-z0-9._-]{1,15}"
+INTERFACE = r"(?!(?:\.|\.\.|all|default|lo)\Z|td-)[A-Za-z0-9._-]{1,15}"
 NUMBER = "(?:0|[1-9][0-9]{0,4})"
 # Never a guest's network: this host, loopback, link-local (cloud metadata lives there),
 # multicast, reserved. RFC 6890.
@@ -36,7 +36,7 @@ FORBIDDEN = tuple(
     map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4"))
 )
 _DOWN = re.compile(f"down (?:--all|({NAME}))")
-_UP = re.compile(rf"up ({NAME}) ([0-9.]+)/({NUMBER}) ([0-9.]+)((?: [a-z0-9.:=_-]+)*)")
+_UP = re.compile(rf"up ({NAME}) ([0-9.]+)/({NUMBER}) ([0-9.]+)((?: [A-Za-z0-9.:=_-]+)*)")
 _WORD = re.compile(
     rf"(?P<mode>{'|'.join(MODES)})|host=(?P<host_open>open|closed)|uplink=(?P<uplinks>{INTERFACE})"
     rf"|forward=(?P<forwards>(?:{'|'.join(PROTOCOLS)}):{NUMBER}:{NUMBER})|mtu=(?P<mtu>{NUMBER})"

@@ -8,10 +8,10 @@ import socket
 from pathlib import Path
 
 import pytest
+from tapdraft.helper import PROGRAM, host
 from tapdraft.helper import __main__ as helper
-from tapdraft.helper import host
 from tapdraft.helper.caller import Caller
-from tapdraft.helper.errors import BadRequest
+from tapdraft.helper.errors import BadRequest, InTheWay
 from tapdraft.helper.netlink import Kernel
 from tapdraft.helper.request import parse
 
@@ -77,3 +77,12 @@ def test_a_tap_is_handed_over_by_a_unix_stream_socket_and_nothing_else(tmp_path:
         host.keep_tap(file, os.dup(file))
     for descriptor in (file, received, ours.detach(), theirs.detach()):
         os.close(descriptor)
+
+
+def test_a_hint_names_the_helper_by_its_full_path_and_works_when_it_is_pasted(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    helper._failed(InTheWay("td-web exists", "tapdraft-helper down web"), CALLER)
+    hint = capfd.readouterr().err.splitlines()[1]
+    assert hint == f"hint: {PROGRAM} down web"
+    assert PROGRAM.endswith("/tapdraft-helper")
