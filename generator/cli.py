@@ -34,8 +34,8 @@ Commands:
 Options:
   --output=DIR    write to this folder instead of out, or for run instead of a temporary
                   folder; import writes to this file instead of standard output
-  --dialect=NAME  write ifup and ifdown for the helper or, with nft, for root [default: helper]
-  --attach=HOW    who gives qemu the tap: run, helper or hooks; see tapdraft(1) [default: run]
+  --dialect=NAME  who can run ifup and ifdown; nft is for root: helper or nft [default: helper]
+  --attach=HOW    who gives qemu the tap: run, helper or hooks [default: run]
   --wait-for=PORT  print when this TCP port of the guest is open, and how long that took
   --network=KIND  run: tap, user, bridge or none, instead of what the description says
   --bridge=NAME   run: connect the guest to this bridge of the host

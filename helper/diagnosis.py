@@ -29,7 +29,7 @@ def first_error(lines: Sequence[str], numbered: bool = False) -> BadRequest:
         except BadRequest as error:
             where = f"request {place}: " if numbered else ""
             return BadRequest(f"{where}{error}", error.hint)
-    return BadRequest("the request is empty", "tapdraft-helper --help lists the requests")
+    return BadRequest("the request is empty", "tapdraft-helper --help")
 
 
 def check_name(name: str) -> str:
@@ -82,7 +82,7 @@ def check_addresses(host: str, prefix: int, guest: str) -> None:
 def check(line: str) -> None:
     """Raise BadRequest where request.parse() does, with the reason."""
     if not line:
-        raise BadRequest("the request is empty", "tapdraft-helper --help lists the requests")
+        raise BadRequest("the request is empty", "tapdraft-helper --help")
     if len(line) > LONGEST_LINE:
         raise BadRequest(f"the request is longer than {LONGEST_LINE} characters")
     strange = set(line) - _LINE
