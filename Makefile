@@ -110,6 +110,9 @@ $(BUILD)/staged: $(BUILD)/ruleset.bin $(HELPER_FILES) $(CLI_FILES) Makefile FORC
 	@for folder in $(HELPERDIR) $(CLIDIR); do \
 		sed -i 's|^PATH = ".*"$$|PATH = "$(POLICY)"|' $(STAGE)$$folder/tapdraft/helper/policy.py && \
 		grep -qxF 'PATH = "$(POLICY)"' $(STAGE)$$folder/tapdraft/helper/policy.py || exit 1; done
+	@for folder in $(HELPERDIR) $(CLIDIR); do \
+		sed -i 's|^PROGRAM = "[^"]*"|PROGRAM = "$(LAUNCHER)"|' $(STAGE)$$folder/tapdraft/helper/__init__.py && \
+		grep -qF 'PROGRAM = "$(LAUNCHER)"' $(STAGE)$$folder/tapdraft/helper/__init__.py || exit 1; done
 	$(PYTHON) -I -m compileall -q -f --invalidation-mode unchecked-hash -s $(abspath $(STAGE)) -p / \
 		$(abspath $(STAGE)$(HELPERDIR) $(STAGE)$(CLIDIR))
 	@mkdir -p $(STAGE)$(BINDIR)

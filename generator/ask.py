@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import IN_THE_WAY, TapdraftError
+from .finding import grant, group_of
 from .shell import HELPER, PATH
 
 
@@ -42,14 +43,14 @@ def ask(lines: Iterable[str]) -> int:
     path = find()
     if path is None:
         raise TapdraftError(
-            f"{HELPER} is not installed: it alone may make taps",
-            "install it with make install as root, or write scripts for root: "
-            "tapdraft render --dialect=nft", IN_THE_WAY,
+            f"{HELPER} is not installed, and only it can make taps for you",
+            "install it as root with make install, or render scripts for root: "
+            "tapdraft render --dialect=nft FILE", IN_THE_WAY,
         )  # fmt: skip
     if not os.access(path, os.X_OK):
         raise TapdraftError(
-            f"{path} is not for you to run", "as root: usermod -aG tapdraft USER, then log in anew",
-            IN_THE_WAY,
+            f"you are not in the group {group_of(path)}, which may run {path}",
+            f"as root: {grant(path)}; then log out and in again", IN_THE_WAY,
         )  # fmt: skip
     text = "".join(f"{line}\n" for line in lines)
     return subprocess.run([path, "-"], input=text.encode(), check=False).returncode

@@ -151,7 +151,7 @@ def ping(guest: Guest, file: str, seconds: float) -> int:
             raise TapdraftError(seen[0].what, seen[0].hint, IN_THE_WAY)
         raise TapdraftError(
             f"{guest.name} ({guest.address}) did not answer within {seconds:g} s",
-            f"look at the guest's console; tapdraft check {file} looks for what is in the way",
+            f"look at the guest's console, then at this host: tapdraft check {file}",
         )
     print(f"{guest.name} ({guest.address}) answers after {took:.1f} s")
     return 0

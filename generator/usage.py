@@ -57,7 +57,7 @@ class Usage:
     def short(self) -> str:
         """What `tapdraft` alone prints: the commands, one a line."""
         width = max(map(len, self.summaries))
-        lines = []
+        lines: list[str] = []
         for name, what in self.summaries.items():
             lines += _filled(f"  {name:{width}} ", what.split(), width + 4)
         head = "usage: tapdraft COMMAND ...\n\n"
@@ -65,7 +65,7 @@ class Usage:
 
     def of(self, command: str) -> str:
         """The usage of one command, all its forms, in lines of at most 80 columns."""
-        lines = []
+        lines: list[str] = []
         for form in self.forms[command]:
             head = f"{'       ' if lines else 'usage: '}tapdraft {command}"
             lines += _filled(head, re.findall(r"\[[^]]*\]\S*|\S+", form)[2:])
@@ -79,7 +79,7 @@ class Usage:
         text = f"{self.of(command)}\n\n{sentence}\n"
         own = self._options(command)
         width = max((len(name + self._value(command, name)) for name in own), default=0)
-        lines = []
+        lines: list[str] = []
         for name in own:
             value = self._value(command, name)
             words = self.options[name].removeprefix(f"{command}: ").split()

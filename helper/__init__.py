@@ -6,3 +6,4 @@ Nothing in here imports from the generator.
 """
 
 __version__ = "0.1.0"
+PROGRAM = "/usr/local/libexec/tapdraft/tapdraft-helper"  # as it is installed, for hints

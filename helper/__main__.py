@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from . import caps, policy
+from . import PROGRAM, caps, policy
 from .apply import Work
 from .caller import Caller, this_caller
 from .errors import BadRequest, HelperError, Refused
@@ -69,7 +69,7 @@ def answer(
         found = _explained(error)
         if caller is not None:
             _log_failure(found, requests, caller)
-        say(2, f"error: {found}", *([f"hint: {found.hint}"] if found.hint else []))
+        say(2, *_told(found))
         return found.status
 
 
@@ -90,9 +90,10 @@ def _options(arguments: Sequence[str]) -> tuple[str, list[str], int | None, bool
     known = {"--use-vnet", *_TOLD, *(flag for flag in flags if flag.startswith("--br="))}
     actions = flags & _TOLD
     if len(flags - known) > len(descriptors) or len(actions) > 1 or len(descriptors) > 1:
-        raise BadRequest("there is an unknown option", "tapdraft-helper --help")
+        what = "unknown option, or options that exclude each other"
+        raise BadRequest(what, "tapdraft-helper --help")
     if len(users) > 1:
-        raise BadRequest("--user is said twice", "tapdraft-helper --help")
+        raise BadRequest("--user is given twice", "tapdraft-helper --help")
     if words and actions and not actions & _JUDGED:
         raise BadRequest(f"{min(actions)} stands alone", "tapdraft-helper --help")
     channel = descriptors[0] if descriptors else None
@@ -159,7 +160,8 @@ def _decide(
     for request, permitted, reason in policy.decisions(sections, requests, caller, state):
         if not permitted:
             caller.log("decision=refuse", request.line, reason)
-            raise Refused(f"{request.line}: {reason}", "tapdraft-helper --explain")
+            hint = f"tapdraft-helper --explain {request.line}"
+            raise Refused(f"{request.line}: {reason}", hint)
         if state:
             caller.log("decision=allow", request.line, reason)
 
@@ -186,7 +188,7 @@ def _down(requests: list[Request], work: Work, anybodys: bool) -> list[str]:
     if errors:
         raise HelperError("; ".join(errors), "what could be taken down is down; try again")
     if not requests[0].name:
-        return [f"{len(mine)} taps are down"]
+        return ["1 tap is down" if len(mine) == 1 else f"{len(mine)} taps are down"]
     return [f"{r.tap} {'is down' if r.tap in mine else 'was not up'}" for r in requests]
 
 
@@ -198,6 +200,13 @@ def _explained(error: Exception) -> HelperError:
         case OSError():
             return HelperError(f"{error.filename or 'the kernel'}: {error.strerror}")
     return HelperError(f"internal error: {type(error).__name__}: {error}")
+
+
+def _told(error: HelperError) -> list[str]:
+    """The lines that the caller reads."""
+    # The helper is on nobody's PATH: a hint has to work when it is pasted.
+    hint = re.sub(r"(?<![\w/-])tapdraft-helper(?= )", PROGRAM, error.hint)
+    return [f"error: {error}", *([f"hint: {hint}"] if hint else [])]
 
 
 def _log_failure(error: HelperError, requests: Sequence[Request], caller: Caller) -> None:

@@ -86,10 +86,10 @@ class Work:
         if self.state.mark != p.MARK:
             raise InTheWay(f"{request.tap} is there, made by an earlier version", hint)
         if not self.state.table:  # nothing keeps its guest from the host and the other guests
-            raise InTheWay(f"{request.tap} is there, but somebody has removed its ruleset", hint)
+            raise InTheWay(f"{request.tap} exists, but somebody has removed its ruleset", hint)
         if self.channel is not None or not self.state.same(request):
-            words = "already" if self.channel is not None else "with other words"
-            raise InTheWay(f"{request.tap} is there {words}", hint)
+            words = "already" if self.channel is not None else "with different settings"
+            raise InTheWay(f"{request.tap} exists {words}", hint)
         return True
 
     def plan_down(self, taps: Sequence[str]) -> p.Plan:

@@ -32,7 +32,7 @@ def raised() -> Iterator[None]:
         prctl.cap_effective.net_admin = True
     except OSError:
         what = "the helper does not have CAP_NET_ADMIN"
-        raise HelperError(what, "tapdraft check says what is missing") from None
+        raise HelperError(what, "tapdraft check") from None
     try:
         yield
     finally:

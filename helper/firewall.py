@@ -121,7 +121,7 @@ def messages(operation: p.Operation) -> Iterable[Message]:
             return [_element(DELELEMENT, p.FORWARDS, _forward(protocol, port))]
         case p.RemoveRuleset():
             return [(NFTABLES | DELTABLE, 0, text(1, p.TABLE[1]))]
-    raise HelperError(f"{type(operation).__name__} is nothing of the table's")
+    raise HelperError(f"{type(operation).__name__} is not a firewall operation")
 
 
 def _forward(protocol: str, port: int) -> bytes:

@@ -71,7 +71,7 @@ static int check_arguments(int argc, char **argv)
         bytes += strlen(argv[i]) + 1;
         for (const char *byte = argv[i]; *byte; byte++)
             refuse_if(*byte < ' ' || *byte > '~', USAGE, "an argument is not all printable ASCII", "",
-                      "a request is made of the characters a-z 0-9 . : / = _ -");
+                      "a request is made of the characters a-z A-Z 0-9 . : / = _ -");
         if (strncmp(argv[i], "--fd=", 5) != 0)
             continue;
         char *end = argv[i];

@@ -211,19 +211,25 @@ def _read_line(line: str, place: int, sections: list[Section]) -> None:
     elif line and not line.startswith("#"):
         key, equals, value = (part.strip(" \t") for part in line.partition("="))
         if not equals or not sections:
-            raise ValueError(f"{line!r} is neither a section nor KEY = VALUE in one")
+            what = "KEY = VALUE" if sections else "a section: [user NAME] or [group NAME]"
+            raise ValueError(f"{line!r} is not {what}")
         if key not in KEYS or key in sections[-1].words:
             twice = f"[{sections[-1].title}] has {key!r} twice"
-            raise ValueError(twice if key in KEYS else f"there is no key {key!r}")
+            unknown = f"unknown key {key!r}; keys: {', '.join(KEYS)}"
+            raise ValueError(twice if key in KEYS else unknown)
         sections[-1].words[key] = _read_value(key, value)
 
 
 def _read_value(key: str, value: str) -> tuple[Any, ...]:
     words = [word.strip(" \t") for word in value.split(",") if word.strip(" \t")]
     words = [value] if key in _SINGLE else words
-    if not all(re.fullmatch(KEYS[key], word) for word in words):
-        hint = "; a comment needs a line of its own" if "#" in value else ""
-        raise ValueError(f"{key} = {value!r}: expected {_EXPECTED[key]}{hint}")
+    wrong = next((word for word in words if not re.fullmatch(KEYS[key], word)), None)
+    if wrong is not None:
+        if "#" in wrong:
+            raise ValueError(f"{key}: {value!r} has a comment, which needs a line of its own")
+        if key == "taps" and re.fullmatch("[0-9]{6,}", wrong):
+            raise ValueError(f"{key}: {wrong} is too large (0 to 99999)")
+        raise ValueError(f"{key}: expected {_EXPECTED[key]}, not {wrong!r}")
     readers: dict[str, Callable[[str], Any]]
     readers = {"taps": int, "subnets": IPv4Network, "forwards": _ports}
     return tuple(map(readers.get(key, str), words))

@@ -1,4 +1,4 @@
-"""What is told and not done: what the requests equal, who permits them, and what this helper is.
+"""Read-only actions: --dry-run, --explain, --status, --version and --help.
 
 __main__ gives up every capability before it imports this module.
 """

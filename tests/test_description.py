@@ -123,13 +123,13 @@ MISTAKES = {
     "memory in KiB": ('[guest.web]\nmemory = "9K"\n', 2, '"9K"', "not a number", '"512M"'),
     "no list": ('[guest.web]\nforward = "tcp:1:1"\n', 2, '"tcp:1:1"', "not a list", "[ ]"),
     "in a list": (
-        '[guest.web]\nforward = [\n  "tcp:1:1",\n  "x",\n]\n', 4, '"x"', "no port", "tcp:"),
+        '[guest.web]\nforward = [\n  "tcp:1:1",\n  "x",\n]\n', 4, '"x"', "not a port", "tcp:"),
     "in a disk": ("[guest.web]\ndisk = [{ file = 'a', fmt = 1 }]\n", 2, "fmt", "no key", "format"),
     "in a table of disks": ("[guest.w]\n[[guest.w.disk]]\nfile = 1\n", 3, "1", "not a string", ""),
     "disk without file": ("[guest.web]\ndisk = {}\n", 2, "{}", "has no file", "file ="),
     "disk format": (
         '[guest.w]\ndisk.file="a"\ndisk.format="vmdx"\n', 3, '"vmdx"', "none of raw", ""),
-    "bad name": ('[guest."a b"]\n', 1, '"a b"', "no guest's name", "a-z, 0-9 and hyphens"),
+    "bad name": ('[guest."a b"]\n', 1, '"a b"', "cannot be a guest's name", "a-z, 0-9 and hyphens"),
     "long name": ("[guest.abcdefghijklm]\n", 1, "abcdefghijklm", "1 to 12 characters", ""),
     "same name twice": ("[guest.a]\n[guest.a]\n", 2, "]", "declare", "toml.io"),
     "same key twice": ("[guest.a]\ncpus = 1\ncpus = 2\n", 3, "", "overwrite", "toml.io"),

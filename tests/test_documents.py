@@ -390,7 +390,26 @@ def test_what_a_document_points_to_is_there(name: str) -> None:
         assert (ROOT / path).exists(), path
 
 
+def test_the_readmes_commands_make_the_files_that_its_description_names(
+    refresh: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the letter, in a checkout, where a reader types them."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (typed,) = re.findall(r"^    (folder=.*)\n    (cp .*)$", readme, re.M)
+    (tmp_path / "packaging").symlink_to(ROOT / "packaging")
+    (tmp_path / "net.toml").write_text(refresh.blocks(readme)["net.toml"])
+    subprocess.run(["sh", "-ec", "\n".join(typed)], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["render", "--check-files", "net.toml"]) == 0
+    assert (tmp_path / "out/web/run").is_file()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "doc").glob("*.md")), ids=lambda path: path.name)
+def test_the_readme_leads_to_every_document(path: Path) -> None:
+    assert f"](doc/{path.name})" in (ROOT / "README.md").read_text("utf-8")
+
+
 def test_the_readme_says_in_its_first_ten_lines_what_it_is_for_and_for_whom() -> None:
     first = (ROOT / "README.md").read_text("utf-8").splitlines()[:10]
-    for word in ("qemu", "NAT", "sudo", "setuid", "cap_net_admin=p", "for who"):
+    for word in ("qemu", "NAT", "sudo", "setuid", "cap_net_admin=p", "for people who"):
         assert any(word in line for line in first), word

@@ -8,8 +8,9 @@ import socket
 from pathlib import Path
 
 import pytest
+from tapdraft.helper import PROGRAM, host
 from tapdraft.helper import __main__ as helper
-from tapdraft.helper import host, netlink
+from tapdraft.helper import netlink
 from tapdraft.helper.caller import Caller
 from tapdraft.helper.errors import BadRequest, InTheWay
 from tapdraft.helper.netlink import Kernel
@@ -94,3 +95,9 @@ def test_a_tap_is_handed_over_by_a_unix_stream_socket_and_nothing_else(tmp_path:
         host.hand_over(file, os.dup(file))
     for descriptor in (file, received, ours.detach(), theirs.detach()):
         os.close(descriptor)
+
+
+def test_a_hint_names_the_helper_by_its_full_path_and_works_when_it_is_pasted() -> None:
+    told = helper._told(InTheWay("td-web exists", "tapdraft-helper down web"))
+    assert told == ["error: td-web exists", f"hint: {PROGRAM} down web"]
+    assert PROGRAM.endswith("/tapdraft-helper")

@@ -252,3 +252,23 @@ def test_a_mistake_is_told_with_what_was_expected(load: Load, line: str, said: s
 def test_a_missing_policy_permits_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InTheWay, match="No such file"):
         policy.load("/etc/no-such-folder/policy.conf")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("taps = 16 # note", "taps: '16 # note' has a comment, which needs a line of its own"),
+        ("taps = 100000", "taps: 100000 is too large (0 to 99999)"),
+        ("taps = many", "taps: 'many' is not a number from 0 to 99999"),
+        ("modes = all", "modes: 'all' is not one of nat, routed, isolated"),
+        ("tap = 1", "unknown key 'tap'; keys: deny, host, taps, "),
+        ("taps: 1", "'taps: 1' is not KEY = VALUE"),
+    ],
+)
+def test_a_mistake_in_the_policy_is_told_with_what_was_expected(
+    line: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "_read", lambda _: f"[group tapdraft]\n{line}\n")
+    with pytest.raises(InTheWay) as caught:
+        policy.load()
+    assert str(caught.value).startswith(f"{policy.PATH}:2: {said}")

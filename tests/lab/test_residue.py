@@ -184,7 +184,7 @@ def test_a_second_up_with_other_words_is_refused_and_changes_nothing(lab: Lab, w
     lab.helper(*WEB, user="alice").check()
     before = lab.snapshot()
     result = lab.helper(*WEB, word, user="alice").check(4)
-    assert "with other words" in result.stderr
+    assert "exists with different settings" in result.stderr
     lab.assert_no_residue(before)
 
 
@@ -212,14 +212,14 @@ def test_a_second_up_may_differ_in_nothing_that_shows_on_the_host(
     lab = make_lab(uplinks=("eth0", "eth1"))
     lab.helper(*first, user="alice").check()
     before = lab.snapshot()
-    assert "with other words" in lab.helper(*second, user="alice").check(4).stderr
+    assert "exists with different settings" in lab.helper(*second, user="alice").check(4).stderr
     lab.assert_no_residue(before)
 
 
 def test_a_tap_that_somebody_has_switched_off_is_not_called_up(lab: Lab) -> None:
     lab.helper(*WEB, user="alice").check()
     lab.run(["ip", "link", "set", "td-web", "down"]).check()
-    assert "with other words" in lab.helper(*WEB, user="alice").check(4).stderr
+    assert "exists with different settings" in lab.helper(*WEB, user="alice").check(4).stderr
 
 
 def test_down_for_what_is_not_there_succeeds(lab: Lab) -> None:
