@@ -54,7 +54,8 @@ def _connect() -> socket.socket | None:
         pass  # a system without a log, as a container may be
     except OSError as error:
         what = f"the log cannot be opened: {LOG}: {error.strerror}"
-        raise HelperError(what, "what cannot be logged is not done: start the log's daemon") from None
+        hint = "what cannot be logged is not done: start the log's daemon"
+        raise HelperError(what, hint) from None
     return None
 
 

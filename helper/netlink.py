@@ -127,7 +127,8 @@ class Kernel:
     def addresses(self) -> list[Way]:
         """The network of every IPv4 address."""
         answers = self._ask(GETADDR, DUMP, ifaddrmsg(), family=socket.AF_INET)
-        return [Way(_integer(a[4:8]), _network(attributes(a[8:]).get(1, b""), a[1])) for a in answers]
+        found = ((_integer(a[4:8]), attributes(a[8:]).get(1, b""), a[1]) for a in answers)
+        return [Way(ifindex, _network(address, length)) for ifindex, address, length in found]
 
     def routes(self) -> list[Way]:
         """The IPv4 routes of all tables, by every interface that they leave by."""
@@ -261,7 +262,7 @@ def _link(answer: bytes) -> Link:
 
 
 def _nexthops(answers: Iterable[bytes]) -> dict[int, set[int]]:
-    """The interfaces of nexthop objects by their ids (linux/nexthop.h): of one hop, or of a group."""
+    """The interfaces of nexthop objects, single ones and groups, by their ids: linux/nexthop.h."""
     objects = {_integer(o.get(1, b"")): o for o in (attributes(answer[8:]) for answer in answers)}
     hops: dict[int, set[int]] = {}
     for number, there in objects.items():

@@ -94,9 +94,10 @@ class Section(NamedTuple):
         """Its keys and values, a line each, as the helper reads them."""
         lines = []
         for key, values in self.words.items():
+            said: Iterable[str] = map(str, values)
             if key == "forwards":
-                values = tuple(f"{p}:{ports[0]}-{ports[-1]}" for p, ports in values)
-            lines.append(f"    {key} = {', '.join(map(str, values))}\n")
+                said = (f"{protocol}:{ports[0]}-{ports[-1]}" for protocol, ports in values)
+            lines.append(f"    {key} = {', '.join(said)}\n")
         return "".join(lines)
 
     def denies(self) -> bool:

@@ -70,7 +70,7 @@ def _named(user: str) -> Caller:
     try:
         found = pwd.getpwnam(user)
     except KeyError:
-        raise BadRequest(f"there is no user {ascii(user)}", "getent passwd shows who is") from None
+        raise BadRequest(f"there is no user {user!a}", "getent passwd shows who is") from None
     groups = os.getgrouplist(found.pw_name, found.pw_gid)
     return Caller(found.pw_uid, (found.pw_gid, *groups), holder=False)
 

@@ -237,7 +237,8 @@ def test_a_subordinate_uid_is_nobody(target: Lab, policy: str) -> None:
         #include <unistd.h>
         int main(int count, char **words)
         {
-            return count < 2 || setresuid(geteuid(), geteuid(), geteuid()) || execv(words[1], words + 1);
+            uid_t uid = geteuid();
+            return count < 2 || setresuid(uid, uid, uid) || execv(words[1], words + 1);
         }
         """,
     )

@@ -29,7 +29,8 @@ def test_root_asks_for_somebody(lab: Lab) -> None:
     assert "10.0.0.0/30 is in none of its subnets" in said
     said = lab.helper("--check-policy", "--user=mallory", user="root").check(3).stdout
     assert "refused: no section of /etc/tapdraft/policy.conf names the caller" in said
-    assert "there is no user" in lab.helper("--check-policy", "--user=x", user="root").check(2).stderr
+    unknown = lab.helper("--check-policy", "--user=x", user="root").check(2)
+    assert "there is no user 'x'" in unknown.stderr
     lab.assert_no_residue(before)
 
 
