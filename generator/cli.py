@@ -68,6 +68,7 @@ tapdraft.toml(5).
 """
 
 import errno
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -212,6 +213,13 @@ def _write(arguments: Arguments, described: Any, guests: Any, folder: Path) -> l
         attach=given.word(arguments, "--attach", qemu.ATTACHMENTS),
     )  # fmt: skip
     output.write(files, folder)
+    closed = [path for path in (folder, *(folder / guest.name for guest in guests))
+              if not path.stat().st_mode & 0o001]  # fmt: skip
+    if closed and arguments["--dialect"] == "nft":
+        # The script run starts qemu as another user.
+        print(f"warning: other users cannot enter {plain(str(closed[0]))}", file=sys.stderr)
+        paths = plain(shlex.join(str(path) for path in closed))
+        print(f"hint: chmod go+x {paths}", file=sys.stderr)
     for guest in guests:
         if guest.reader.lacks_driver:
             print(f"warning: guest {guest.name}: {plain(guest.reader.why)}", file=sys.stderr)

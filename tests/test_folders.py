@@ -307,3 +307,20 @@ def test_a_disk_is_unpacked_only_where_nobody_else_can_replace_it(
         env={**os.environ, "TMPDIR": str(place)},
     )  # fmt: skip
     assert done.stdout.strip() == (str(place) if how in ("own", "sticky") else "/var/tmp")
+
+
+def test_scripts_for_root_that_the_user_cannot_reach_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.toml").write_text(TWO)
+    before = os.umask(0o077)
+    try:
+        assert cli.main(["render", "--dialect=nft", "net.toml"]) == 0
+    finally:
+        os.umask(before)
+    warning, hint = capsys.readouterr().err.splitlines()
+    assert warning == "warning: other users cannot enter out"
+    subprocess.run(hint.removeprefix("hint: ").split(), check=True)
+    assert cli.main(["render", "--dialect=nft", "net.toml"]) == 0
+    assert capsys.readouterr().err == ""
