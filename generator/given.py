@@ -91,6 +91,11 @@ def _apply(table: Table, options: Mapping[str, Any]) -> Table:
             result.pop("bridge", None)
         if kind in ("bridge", "none") and "--forward" not in options:
             result.pop("forward", None)
+        if kind != "tap":
+            for key in ("address", "gateway", "addressing", "queues", "user-data", "ssh-key"):
+                result.pop(key, None)
+            if "--vhost" not in options:
+                result.pop("vhost", None)
     return result
 
 

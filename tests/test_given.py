@@ -143,3 +143,20 @@ def test_a_guest_without_a_tap_cannot_be_reached_and_that_is_told(
     file.write_text('[guest.web]\nkernel = "k"\nnetwork = "user"\n')
     assert cli.main([*words, str(file), "web"]) == 2
     assert 'error: guest web has network = "user"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["user", "none"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        'address = "192.168.7.30"', 'address = "192.168.7.30"\ngateway = "192.168.7.29"',
+        "vhost = true", "queues = 2", "mtu = 1400", 'addressing = "dhcp"',
+        'addressing = "cloud-init"\nuser-data = "#cloud-config"',
+    ],
+)  # fmt: skip
+def test_what_only_a_tap_has_goes_with_it(keys: str, kind: str) -> None:
+    text = f'[guest.web]\nkernel = "k"\n{keys}'
+    (found,) = parse(
+        text.encode(), change=lambda tables: given.apply(tables, "web", {"--network": kind})
+    ).guests
+    assert (found.network, found.vhost, found.queues) == (kind, False, 1)

@@ -353,3 +353,26 @@ def test_the_helper_script_asks_for_just_its_request(
     assert done.stdout.split("\n")[:-1] == words.split()
     assert done.returncode == 3
     assert f"[#] tapdraft-helper {words}\n" in done.stderr
+
+
+@pytest.mark.parametrize("what", ["forger", "../self", "1\n2", "-1", ""])
+def test_root_ends_no_process_for_a_forged_number_of_dnsmasqs(
+    what: str, tmp_path: Path, requires: Callable[..., None]
+) -> None:
+    """dnsmasq's user owns the file with its number, and its processes may call themselves so."""
+    requires("bash", "dash")
+    pid_file = tmp_path / "pid"
+    text = (GOLDEN / "addressing/nft-run/any/ifdown").read_text()
+    text = text[text.index("end_dhcp() {") :].partition("\n}\n")[0] + "\n}\n"
+    text = text.replace("/run/tapdraft-td-any.pid", quote(str(pid_file)))
+    program(tmp_path / "bin/dnsmasq", "#!/bin/sh\n")
+    forger = ["sh", "-c", "echo; read -r never", "sh", f"--pid-file={pid_file}"]
+    with subprocess.Popen(forger, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        pid_file.write_text(str(process.pid) if what == "forger" else what)
+        script = f'PATH={quote(f"{tmp_path}/bin:{USUAL}")}\nrun() {{ echo "$@"; }}\n{text}end_dhcp'
+        done = subprocess.run(["dash", "-euc", script], capture_output=True, text=True, check=False)
+        assert process.stdin is not None
+        process.stdin.close()
+    assert done.stdout == f"rm -f {pid_file}\n"
