@@ -80,7 +80,7 @@ MACHINES = {
         "aavmf32", ("virtio-gpu-pci", *_USB)),
     "qemuarmv5": Machine(
         "qemu-system-arm", _ARM, "versatilepb", "arm926", "", _NET, _BLK, "ttyAMA0", "zImage",
-        dtb=True, extra=(("-audiodev", "none,id=quiet"),)),
+        dtb=True, extra=(("-audiodev", "none,id=quiet"), ("-global", "pl041.audiodev=quiet"))),
     "qemuarm64": Machine(
         "qemu-system-aarch64", _ARM, "virt", "cortex-a57", "host", _NET, _BLK, "ttyAMA0", "Image",
         "aavmf", ("virtio-gpu-pci", *_USB), kvm_machine=",gic-version=3", proof=_PSCI_OFF),
