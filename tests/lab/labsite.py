@@ -39,7 +39,7 @@ host     = open
 
 
 def _of_python(expression: str) -> str:
-    """Something of the distribution's Python, which the launcher embeds: it need not be ours."""
+    """Something of the distribution's Python, which the launcher embeds."""
     code = f"import sys, sysconfig; print({expression})"
     return subprocess.run(["/usr/bin/python3", "-I", "-c", code], check=True, text=True,
                           capture_output=True).stdout.strip()  # fmt: skip

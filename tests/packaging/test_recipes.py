@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGING = ROOT / "packaging"
 LAUNCHER = "usr/libexec/tapdraft/tapdraft-helper"
 SCRIPTS = [
-    "clean-root", "package-life", "recipes", "release-life", "service-life", "sources", "test-packages", "test-wheels",
+    "clean-root", "package-life", "recipes", "release-life",
+    "service-life", "sources", "test-packages", "test-wheels",
     "capability", "group-members", "debian/build", "debian/tests/helper", "debian/tests/render",
     "debian/tapdraft-helper.postinst", "debian/tapdraft-helper.postrm", "rpm/build", "rpm/smoke",
 ]  # fmt: skip
