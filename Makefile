@@ -163,6 +163,10 @@ install-command: all
 	$(INSTALL) -m 644 $(BUILD)/completion/zsh $(DESTDIR)$(ZSHCOMPDIR)/_tapdraft
 	$(INSTALL) -m 644 $(BUILD)/completion/fish $(DESTDIR)$(FISHCOMPDIR)/tapdraft.fish
 
+# $(call retire,LAUNCHER): removes one that has a capability. Who has it open could start it for as long as they
+# keep it open: first nobody may.
+retire = [ ! -f $(DESTDIR)$(1) ] || chmod 0 $(DESTDIR)$(1); rm -f $(DESTDIR)$(1)
+
 # The launcher last, and whole: it has its group and capability before it has its name.
 install-helper: all
 	$(call copy_tree,$(HELPERDIR))
@@ -175,7 +179,10 @@ install-helper: all
 	[ -e $(DESTDIR)$(POLICY) ] || $(INSTALL) -m 644 packaging/policy.conf $(DESTDIR)$(POLICY)
 	$(INSTALL) -m 750 $(BUILD)/tapdraft-helper $(DESTDIR)$(LAUNCHER).new
 	@DESTDIR='$(DESTDIR)' sh packaging/capability $(LAUNCHER) $(GROUP) $(DESTDIR)$(LAUNCHER).new
+	rm -f $(DESTDIR)$(LAUNCHER).old
+	[ ! -f $(DESTDIR)$(LAUNCHER) ] || ln $(DESTDIR)$(LAUNCHER) $(DESTDIR)$(LAUNCHER).old
 	mv -f $(DESTDIR)$(LAUNCHER).new $(DESTDIR)$(LAUNCHER)
+	$(call retire,$(LAUNCHER).old)
 
 # Scripts look for tapdraft-helper in LIBEXECDIR first: the launcher there has to be closed to its group.
 install-service: all
@@ -195,7 +202,8 @@ install-service: all
 uninstall:
 	rm -f $(DESTDIR)$(UNITDIR)/tapdraft.socket $(DESTDIR)$(UNITDIR)/tapdraft@.service
 	rm -rf $(foreach end,/ .new .old,$(DESTDIR)$(HELPERDIR)$(end) $(DESTDIR)$(CLIDIR)$(end))
-	rm -f $(DESTDIR)$(LAUNCHER) $(DESTDIR)$(BINDIR)/tapdraft $(COMPLETIONS) $(DESTDIR)$(SYSUSERSDIR)/tapdraft.conf
+	$(call retire,$(LAUNCHER))
+	rm -f $(DESTDIR)$(BINDIR)/tapdraft $(COMPLETIONS) $(DESTDIR)$(SYSUSERSDIR)/tapdraft.conf
 	rm -f $(foreach page,$(notdir $(MANUALS)),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(page))
 	rm -f $(DESTDIR)$(NETWORKDDIR)/05-tapdraft.network $(DESTDIR)$(NMDIR)/05-tapdraft.conf
 	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,$(notdir $(DOCUMENTS)))

@@ -22,7 +22,7 @@ from contextlib import suppress
 from . import PROGRAM, caps, policy
 from .apply import Work
 from .caller import Caller, this_caller
-from .errors import BadRequest, HelperError, Refused
+from .errors import BadRequest, HelperError, InTheWay, Refused
 from .netlink import Kernel
 from .request import Request, parse
 from .state import State, read
@@ -130,6 +130,8 @@ def _apply(
         raise BadRequest("--fd goes with one up of one queue")
     # Who may not ask at all learns nothing of what is here, and never holds the lock.
     _decide(_sections(caller), requests, caller, None)
+    if up and len({request.name for request in requests}) < len(requests):
+        raise InTheWay("a guest is requested twice", "give each a name of its own")
     with caps.raised():  # the kernel asks what the opener of a netlink socket could do, too
         kernel = Kernel()
     try:

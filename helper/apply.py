@@ -13,7 +13,7 @@ from . import plan as p
 from .errors import HelperError, InTheWay
 from .netlink import Kernel, Link
 from .request import Request
-from .state import State, owner, read
+from .state import UNFINISHED, State, owner, read
 
 # Taps of many requests are made together and switched on together.
 _ORDER = get_args(p.Operation)
@@ -26,10 +26,6 @@ _TOGETHER: dict[type, int] = {
 _ALL_DOWN = (
     "every user who has a tap (ip link show type tun) takes theirs down: tapdraft-helper down --all"
 )
-
-
-# No request has such a name.
-UNFINISHED = "td-_new"
 
 
 class Work:
@@ -50,8 +46,10 @@ class Work:
     def plan_up(self, requests: Iterable[Request]) -> p.Plan:
         """One plan for all the requests, without what is there. InTheWay if it cannot be."""
         self.wanted = [request for request in requests if not self._is_up(request)]
-        if len({request.name for request in self.wanted}) < len(self.wanted):
-            raise InTheWay("a guest is requested twice", "give each a name of its own")
+        for request in self.wanted:
+            if request.tap in self.state.uplinks:  # and guests would be let out to this guest
+                what = f"{request.tap} is the name of an uplink until all taps are down"
+                raise InTheWay(what, "choose another name for the guest")
         clash = self.state.collision(self.wanted)
         if clash:
             raise InTheWay(clash, "choose a subnet that this host neither has nor routes")

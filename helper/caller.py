@@ -6,6 +6,7 @@ the helper can lower its limits at any moment, and an open connection needs no f
 
 import os
 import socket
+import struct
 import syslog
 import time
 from contextlib import suppress
@@ -15,7 +16,9 @@ from typing import NamedTuple
 from .errors import HelperError
 
 LOG = "/dev/log"
+SECONDS = 5  # for the log to take a line: who waits for it may hold the lock
 LONGEST_LINE = 8192  # bytes; rsyslog takes no more
+_HINT = "what cannot be logged is not done: start the log's daemon"
 
 
 class Log:
@@ -32,17 +35,26 @@ class Log:
         line = f"<{syslog.LOG_AUTHPRIV | level}>{when} tapdraft-helper[{os.getpid()}]: {text}"
         data = line.encode()[: LONGEST_LINE - 1] + b"\0"
         try:
-            self._connection.send(data, socket.MSG_NOSIGNAL)
+            sent = self._connection.send(data, socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            sent = 0
         except OSError:  # the log's daemon was started anew
-            self._connection = _connect()
-            if self._connection is not None:
-                self._connection.send(data, socket.MSG_NOSIGNAL)
+            connection = _connect()
+            if connection is None:
+                raise HelperError(f"the log is gone: {LOG}", _HINT) from None
+            self._connection = connection
+            sent = connection.send(data, socket.MSG_NOSIGNAL)
+        if sent < len(data):
+            self._connection.setblocking(False)  # the next lines need not wait
+            raise HelperError(f"the log takes nothing: {LOG}", _HINT)
 
 
 def _connect() -> socket.socket | None:
     try:
         for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
             connection = socket.socket(socket.AF_UNIX, kind)
+            wait = struct.pack("ll", SECONDS, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
             try:
                 connection.connect(LOG)
             except OSError as error:
@@ -54,8 +66,7 @@ def _connect() -> socket.socket | None:
         pass  # a system without a log, as a container may be
     except OSError as error:
         what = f"the log cannot be opened: {LOG}: {error.strerror}"
-        hint = "what cannot be logged is not done: start the log's daemon"
-        raise HelperError(what, hint) from None
+        raise HelperError(what, _HINT) from None
     return None
 
 

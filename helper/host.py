@@ -12,6 +12,13 @@ from .netlink import Kernel
 TUNSETIFF, TUNSETPERSIST, TUNSETOWNER = 0x400454CA, 0x400454CB, 0x400454CC
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 IFF_MULTI_QUEUE, IFF_TUN_EXCL = 0x0100, 0x8000
+# What stays in a tap when who set it has closed it, and how none is said: no filter, no program
+# that chooses queues or drops packets, no list of addresses.
+_NONE = (
+    (0x400054D6 | struct.calcsize("HP") << 16, bytes(struct.calcsize("HP"))),  # TUNDETACHFILTER
+    (0x800454E0, struct.pack("=i", -1)), (0x800454E1, struct.pack("=i", -1)),  # TUNSET...EBPF
+    (0x400454D1, bytes(4)),  # TUNSETTXFILTER
+)  # fmt: skip
 
 
 def create_tap(kernel: Kernel, name: str, flags: int) -> tuple[int, int]:
@@ -29,10 +36,20 @@ def create_tap(kernel: Kernel, name: str, flags: int) -> tuple[int, int]:
         if not untouched:
             kernel.delete_link(ifindex)
             raise OSError(errno.EBUSY, "somebody else has opened it")
+        for request, none in _NONE if flags & IFF_MULTI_QUEUE else ():
+            _unless_unknown(descriptor, request, none)
         return descriptor, ifindex
     except OSError:
         os.close(descriptor)
         raise
+
+
+def _unless_unknown(descriptor: int, request: int, argument: bytes) -> None:
+    try:
+        fcntl.ioctl(descriptor, request, argument)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # an older kernel, where nobody else can have set it
+            raise
 
 
 def give_tap(descriptor: int, uid: int, channel: int | None) -> None:

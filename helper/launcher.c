@@ -7,7 +7,8 @@
  * 1. arguments    must refuse any number, length or byte that no request needs;
  *                 must not print them back, nor interpret any but --fd=N, which stage 3 needs.
  * 2. privilege    must have net_admin from this very file and nothing else, or say why not;
- *                 must not go on for a caller who holds it already: nothing here confines those.
+ *                 must not go on for a caller who holds it already: nothing here confines those;
+ *                 must not start from a file that has been replaced and that somebody kept open.
  * 3. descriptors  must have 0 to 2 open and all others shut, or a file opened later is standard error;
  *                 must not keep what --fd names unless it is a Unix stream socket.
  * 4. process      must undo timers, signals, mask and folder, and have limits that let it finish;
@@ -46,6 +47,9 @@
 #include "paths.h" /* what the chosen Python imports from, as the build found it */
 
 enum { CANNOT_CHECK = 1, USAGE = 2, IN_THE_WAY = 4 };
+#ifndef REPLACED_SECONDS
+#define REPLACED_SECONDS 60 /* who was started as it was replaced may go on */
+#endif
 #define REINSTALL "as root, install it again"
 #define EACH(i, array) (size_t i = 0; i < sizeof(array) / sizeof *(array); i++)
 
@@ -100,11 +104,21 @@ static void explain_missing_capability(void) /* the kernel withholds it without 
         refuse_if(causes[i].found, IN_THE_WAY, "no capability: ", causes[i].cause, causes[i].hint);
 }
 
+/* Who has a file open can start it after its name is gone, also one with a fault that was mended long ago. */
+static void refuse_replaced(void)
+{
+    struct stat self;
+    need(stat("/proc/self/exe", &self) == 0, "look at this file");
+    refuse_if(self.st_nlink == 0 && time(NULL) - self.st_ctime > REPLACED_SECONDS, IN_THE_WAY,
+              "this file was replaced or removed a while ago", "", "start the one that is installed");
+}
+
 /* 2: without AT_SECURE it was not this file that gave the capability, and the loader has obeyed LD_PRELOAD. */
 static void check_privilege(int without)
 {
     struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
     struct __user_cap_data_struct set[2];
+    refuse_replaced();
     need(syscall(SYS_capget, &header, set) == 0, "read the capabilities");
     if (WRAPPED) /* started by NixOS's wrapper, which has to make the capability ambient: keep Permitted alone */
         set->effective = set->inheritable = 0, need(!syscall(SYS_capset, &header, set), "empty the ambient set");
@@ -265,7 +279,8 @@ static const char *confine_calls(void)
         "recvfrom", "recvmsg", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
         "sched_yield", "select", "sendmsg", "sendto", "setsockopt", "shutdown", "sigaltstack", "stat", "statx",
         "sysinfo", "time", "umask", "uname", "write", "writev" };
-    static const unsigned ioctls[] = { FIOCLEX, FIONBIO, TCGETS, TUNSETIFF, TUNSETOWNER, TUNSETPERSIST };
+    static const unsigned ioctls[] = { FIOCLEX, FIONBIO, TCGETS, TUNSETIFF, TUNSETOWNER, TUNSETPERSIST,
+        TUNDETACHFILTER, TUNSETSTEERINGEBPF, TUNSETFILTEREBPF, TUNSETTXFILTER };
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (prctl(PR_SET_SECCOMP, 2, NULL) == -1 && errno == EINVAL) /* EFAULT, if it had them */
         return "none";

@@ -52,6 +52,7 @@ ERROR, DONE, MULTI, DUMP_INTERRUPTED = 2, 3, 2, 0x10
 IFF_UP = 1
 SO_SNDBUFFORCE = 32  # needs CAP_NET_ADMIN
 # linux/if_link.h, IFLA_TUN_*
+ETHERNET = struct.pack("=H", 1)  # linux/if_arp.h
 TUN_GROUP, TUN_PERSIST, TUN_QUEUES, TUN_DISABLED_QUEUES = 2, 6, 8, 9
 # linux/rtnetlink.h
 DELLINK, GETLINK, SETLINK, NEWADDR, GETADDR, NEWROUTE, GETROUTE = 17, 18, 19, 20, 22, 24, 26
@@ -149,8 +150,8 @@ class Kernel:
         # linux/if_link.h: IFLA_LINKINFO, IFLA_INFO_DATA; a kernel before 4.20 tells none of it.
         tun = attributes(attributes(attributes(answer[16:]).get(18, b"")).get(2, b""))
         queues = sum(_integer(tun.get(kind, b"")) for kind in (TUN_QUEUES, TUN_DISABLED_QUEUES))
-        kept = _integer(tun.get(TUN_PERSIST, b""))
-        return _link(answer).ifindex, queues <= 1 and not kept and TUN_GROUP not in tun
+        changed = _integer(tun.get(TUN_PERSIST, b"")) or answer[2:4] != ETHERNET
+        return _link(answer).ifindex, queues <= 1 and not changed and TUN_GROUP not in tun
 
     def set_link(self, ifindex: int, up: bool | None = None, **values: str | int) -> None:
         """Set up or down, `name`, `mtu`, `group` or `alias` of an interface, at once."""

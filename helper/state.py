@@ -22,6 +22,8 @@ _MARKS = "|".join(map(str, (*EARLIER, MARK)))
 _ALIAS = re.compile(
     rf"tapdraft (?:{_MARKS}) uid=(0|[1-9][0-9]{{0,9}}) guest=([a-z0-9][a-z0-9-]{{0,11}})", re.A
 )
+# A tap that has no owner yet. No request has such a name.
+UNFINISHED = "td-_new"
 _COMMENTS = {comment_of(mark): mark for mark in (*EARLIER, MARK)}
 
 
@@ -59,7 +61,7 @@ class State(NamedTuple):
         value = read_sysctl(f"ipv4/conf/{name}/forwarding") if name in self.links else None
         if value is None:
             raise InTheWay(f"there is no interface {name}", "ip link shows what there is")
-        if name in self.taps:
+        if name in self.taps or name == UNFINISHED:
             raise InTheWay(f"{name} is a guest's tap", "name an interface towards the outside")
         uplink = self.uplinks.get(name, Uplink(name, value))
         # Not for a guest to undo: the host forwards elsewhere, or no longer does.

@@ -8,8 +8,8 @@ import re
 import pytest
 from attacker import UP, assert_refused, assert_up, attack, program, take_down
 from labnet import Lab
-from labsite import DEFAULT_POLICY, HELPER, POLICY
-from tracing import Traced
+from labsite import DEFAULT_POLICY, HELPER, POLICY, SOURCE
+from tracing import Traced, opens_netlink
 
 # tapdraft-helper(8) documents it: facility and severity, time, program, pid, and the fields.
 LINE = re.compile(
@@ -98,6 +98,47 @@ def test_what_cannot_be_logged_is_not_done(target: Lab, kind: str) -> None:
     done = target.helper(*UP)
     target.run(["mv", f"{log}.kept", log]).check()
     assert_refused(done, 1, "the log cannot be opened: /dev/log: Connection refused")
+
+
+FULL = """if True:
+    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    log.bind("/dev/log"), os.chmod("/dev/log", 0o666)
+    while True:
+        writer = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        writer.connect("/dev/log"), writer.setblocking(False)
+        try:
+            writer.send(b"x")
+        except BlockingIOError:
+            break
+    print("full", flush=True)
+    signal.pause()"""
+
+
+def test_a_log_that_takes_nothing_holds_nobody_up_for_ever(target: Lab) -> None:
+    """Its queue is full and its daemon stands still: the lock is free again after a while."""
+    target.run(["mv", "/dev/log", "/dev/log.kept"]).check()
+    daemon = target.start(program(FULL), user="root")
+    daemon.expect("full", 20)
+    done = target.helper(*UP)
+    daemon.stop()
+    target.run(["mv", "/dev/log.kept", "/dev/log"]).check()
+    assert_refused(done, 1, "the log takes nothing: /dev/log")
+
+
+def test_a_log_that_goes_away_meanwhile_leaves_nothing_unlogged(target: Lab) -> None:
+    """A helper that was stopped could wait for the moment at which the daemon starts anew."""
+    target.run(["mv", "/dev/log", "/dev/log.kept"]).check()
+    daemon = target.start(program(FULL.replace("while True", "while False")), user="root")
+    daemon.expect("full", 20)
+    traced = Traced(target)
+    traced.run_to(opens_netlink)
+    daemon.stop()
+    target.run(["rm", "/dev/log"]).check()
+    status = traced.end()
+    target.run(["mv", "/dev/log.kept", "/dev/log"]).check()
+    assert status == 1
+    assert "error: the log is gone: /dev/log" in traced.process.console
+    take_down(target)
 
 
 def test_a_log_that_is_a_stream_is_written_to(target: Lab) -> None:
@@ -231,6 +272,45 @@ def test_exactly_one_file_has_a_capability_and_none_is_setuid(target: Lab) -> No
         .stdout
         == ""
     )
+
+
+OPEN_LAUNCHER = """if True:
+    kept = os.open(HELPER, os.O_RDONLY)
+    print("open", flush=True)
+    while os.path.exists("/tmp/old"):
+        time.sleep(0.05)
+    os.execve(kept, [HELPER, "--version"], {})"""
+
+
+def test_a_launcher_that_was_replaced_cannot_be_started_any_more(target: Lab) -> None:
+    """Who has the old file open could start it, with its capability, for as long as they like."""
+    target.write("/tmp/old", "")
+    old = target.start(program(OPEN_LAUNCHER), user="alice")
+    old.expect("open", 20)
+    target.run(["make", "-C", SOURCE, "install-helper"], limit=180).check()
+    target.run(["rm", "/tmp/old"]).check()
+    old.expect("PermissionError: .*Permission denied", 20)
+    assert target.run(["sh", "-c", f"echo {HELPER}*"]).check().stdout == f"{HELPER}\n"
+
+
+def test_a_launcher_that_was_only_unlinked_refuses_after_a_while(target: Lab) -> None:
+    """As package managers replace and remove files. None of that while here, to be seen at once."""
+    copy = "/usr/local/libexec/tapdraft/earlier"
+    target.run(
+        ["sh", "-ec", f"""
+        make -C {SOURCE} BUILD=/tmp/earlier CPPFLAGS=-DREPLACED_SECONDS=-1 /tmp/earlier/tapdraft-helper
+        cp /tmp/earlier/tapdraft-helper {copy}; chgrp tapdraft {copy}
+        chmod 750 {copy}; setcap cap_net_admin=p {copy}"""],
+        limit=180,
+    ).check()  # fmt: skip
+    target.write("/tmp/old", "")
+    assert_up(target.run([copy, *UP], user="alice"))
+    old = target.start(program(OPEN_LAUNCHER.replace("HELPER", repr(copy))), user="alice")
+    old.expect("open", 20)
+    target.run(["rm", copy, "/tmp/old"]).check()
+    old.expect("error: this file was replaced or removed a while ago", 20)
+    assert old.wait() == 4
+    take_down(target)
 
 
 def test_what_is_missing_of_the_confinement_is_told(target: Lab) -> None:

@@ -287,6 +287,17 @@ def test_a_lock_held_by_an_attacker_ends_in_a_clear_refusal(target: Lab, fresh: 
     take_down(fresh)
 
 
+def test_a_guest_that_is_requested_twice_is_refused_without_the_lock(target: Lab) -> None:
+    """Or thousands of requests for one tap, which no quota bounds, would keep it from others."""
+    hold = "kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)\n"
+    hold += "kernel.bind((0x74617064, 0))\nprint('held', flush=True)\nsignal.pause()"
+    holder = target.start(program(hold), user="mallory")
+    holder.expect("held", 20)
+    done = target.helper("-", input="\n".join([" ".join(UP)] * 2))
+    assert_refused(done, IN_THE_WAY, "a guest is requested twice")
+    holder.stop()
+
+
 @pytest.mark.parametrize("other", [True, False])
 @pytest.mark.parametrize("ending", ["up", "refused"])
 def test_forwarding_that_goes_off_while_a_helper_is_stopped_stays_off(
@@ -566,6 +577,85 @@ def test_a_tap_that_was_kept_before_it_was_marked_goes_with_the_next_request(
     take_down(target, user="bob")
     assert_up(target.helper(*UP, "queues=2"))
     take_down(target)
+
+
+# Classic BPF that drops every packet; the type of the link becomes IEEE 1394.
+DROPS = """
+    import ctypes
+    code = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
+    filter = struct.pack("HxxxxxxP", 1, ctypes.addressof(code))
+"""
+LEFT = {
+    "nothing": "pass",
+    "a filter": f"{DROPS}\n    fcntl.ioctl(tap, 0x401054D5, filter)",
+    "a list of addresses": "fcntl.ioctl(tap, 0x400454D1, struct.pack('HH6s', 0, 1, b'\\2' * 6))",
+    "another type": "fcntl.ioctl(tap, 0x400454CD, 24)",
+}
+SENDS = """
+while True:
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("192.168.7.2", 9))
+    except OSError:
+        pass
+    time.sleep(0.1)
+"""
+LISTENS = """
+    import select
+    tap = attach("td-web", 0x1102)
+    print("listening", flush=True)
+    while select.select([tap], [], [], 30)[0]:
+        if b"\\x08\\x06" == os.read(tap, 2000)[12:14]:
+            print("ARP arrived", flush=True)
+            break
+"""
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_nobody_leaves_anything_in_a_tap_from_the_moment_it_had_no_owner(
+    target: Lab, what: str
+) -> None:
+    """Who opens it and closes it again leaves no queue behind, but could leave a program."""
+    traced = Traced(target, (HELPER, *UP, "queues=2"))
+    traced.run_to(makes_ioctl(TUNSETOWNER))
+    attack(
+        target, f"{OPEN_TAP}\n    tap = attach('td-_new', 0x1102)\n    {LEFT[what]}", user="bob"
+    ).check()
+    if traced.end() == 0:
+        assert what != "another type"
+        listener = target.start(program(OPEN_TAP + LISTENS), user="alice")
+        listener.expect("listening", 20)
+        sender = target.start(program(SENDS), user="bob")
+        listener.expect("ARP arrived", 20)
+        sender.stop()
+        assert listener.wait() == 0
+    assert not target.tapdraft().taps or links(target)["td-web"]["link_type"] == "ether"
+    take_down(target)
+
+
+@pytest.mark.parametrize("mode", ["nat", "routed"])
+def test_a_tap_cannot_have_the_name_of_an_uplink(target: Lab, mode: str) -> None:
+    """Or other guests would reach it, and it the ports that are forwarded to them."""
+    target.run(["ip", "link", "add", "td-lan", "type", "veth"]).check()
+    assert_up(target.helper(*UP, mode, "uplink=td-lan"))
+    target.run(["ip", "link", "delete", "td-lan"]).check()
+    before = target.snapshot()
+    assert_refused(
+        target.helper(*words("lan", 3), user="bob"), IN_THE_WAY, "td-lan is the name of an uplink"
+    )
+    target.assert_no_residue(before)
+    take_down(target)
+
+
+def test_a_tap_without_an_owner_is_no_uplink(target: Lab) -> None:
+    """Where the host forwards, nothing would have to be written to it."""
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]).check()
+    traced = Traced(target, (HELPER, *UP, "queues=2"))
+    traced.run_to(makes_ioctl(TUNSETOWNER))
+    attack(target, OPEN_TAP + KEEP).check()
+    traced.kill()
+    assert_refused(target.helper(*UP, "uplink=td-_new"), IN_THE_WAY, "td-_new is a guest's tap")
+    take_down(target)
+    target.run(["sysctl", "-qw", "net.ipv4.ip_forward=0"]).check()
 
 
 @pytest.mark.parametrize("queues", ["queues=1", "queues=2"])
