@@ -423,6 +423,42 @@ def test_no_protocol_that_cannot_be_hidden_leaves_a_guest_behind_nat(
     take_down(target)
 
 
+# With virtio-net's header, in which a guest asks the host for a checksum: from where, to where.
+_ASKS = (
+    TAP.replace("0x1002", "0x5002")
+    + """
+    for line in sys.stdin.read().split():
+        start, offset, frame = line.split(":")
+        head = (int(start) > 0, 0, 0, 0, int(start), int(offset))
+        os.write(tap, struct.pack("=BBHHHH", *head) + bytes.fromhex(frame))
+    """
+)
+_NO_OFFLOAD = """if True:
+    off = ctypes.create_string_buffer(struct.pack("=II", 0x17, 0))  # ETHTOOL_STXCSUM
+    asked = struct.pack("16sP16x", b"eth0", ctypes.addressof(off))
+    fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8946, asked)
+    """
+_FILL = ("iptables-nft", "-t", "mangle", "-A", "FORWARD", "-i", "td-+", "-j", "CHECKSUM")
+
+
+def test_where_checksums_are_filled_in_no_guest_writes_one_over_its_port(fresh: Lab) -> None:
+    """Else the host writes it behind all rules, wherever in the packet the guest asks for it."""
+    fresh.run(program(_NO_OFFLOAD)).check()
+    fresh.run([*_FILL, "--checksum-fill"]).check()
+    start(fresh)
+    wire = watch(fresh, "eth0", "outside")
+    over_port = ipv4(udp(b"\0\0" + ATTACK, 2049, 61007), to=WEB)
+    behind = ipv4(udp(DONE, 9), to=WEB)
+    words = f"34:0:{over_port.hex()}\n0:0:{behind.hex()}"
+    fresh.run([*program(_ASKS), "td-web"], user="alice", input=words).check()
+    wire.expect(DONE.decode(), 20)
+    (left,) = (frame for frame in frames(wire) if ATTACK in frame and frame[23] == 17)
+    assert int.from_bytes(left[34:36], "big") in PORTS
+    wire.stop()
+    take_down(fresh)
+    fresh.run(["nft", "flush", "ruleset"]).check()
+
+
 @pytest.mark.parametrize("flags", [0x00, 0x03, 0x04, 0x10, 0x29])
 def test_no_packet_leaves_nat_with_the_guests_own_address(target: Lab, flags: int) -> None:
     """What belongs to no connection is not translated; a wrong checksum is of none, either."""
