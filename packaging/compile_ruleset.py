@@ -117,6 +117,14 @@ def _count(most: int) -> bytes:
     return _load("meta", _IIFNAME) + _expression("dynset", *where, limit)
 
 
+def _rate(most: int, burst: int) -> bytes:
+    """One more packet in this second, of this interface; it goes on where there are too many."""
+    often = attribute(1, struct.pack(">Q", most)) + attribute(2, struct.pack(">Q", 1))
+    limit = nest(7, text(1, "limit"), nest(2, often, number(3, burst), number(4, 0), number(5, 1)))
+    where = (text(1, "begun"), number(3, 1), number(4, _REGISTER))
+    return _load("meta", _IIFNAME) + _expression("dynset", *where, limit)
+
+
 def _udp(source: int, destination: int) -> bytes:
     return _protocol(17) + _payload(2, 0, 4) + _compare(_ports(source, destination))
 
@@ -217,6 +225,7 @@ TERMS = {
     "socket wildcard 0": _socket(0),
     "socket wildcard 1": _socket(1),
     "add @connections { iifname ct count over 2048 }": _count(2048),
+    "update @begun { iifname limit rate over 256/second burst 2048 packets }": _rate(256, 2048),
     "fib saddr . iif oif 0": _fib(1 | 8, 1, 0),
     "fib daddr type local": _fib(2, 3, 2),
     "dnat ip to meta l4proto . th dport map @forwards": _L4
@@ -241,11 +250,12 @@ def messages(source: str) -> Iterator[bytes]:
     # User data as nft writes a comment: type 0, the length, the text with its NUL.
     said = attribute(6, bytes((0, len(remark))) + remark)
     yield _message(NEWTABLE, CREATE | EXCL, table + said)
-    dynamic_set = r"(?:\t\tsize (\d+)\n\t\tflags (dynamic)\n)?"
+    dynamic_set = r"(?:\t\tsize (\d+)\n\t\tflags (dynamic)(?:,timeout\n\t\ttimeout (\d+)m)?\n)?"
     sets = re.findall(rf"^\t(?:set|map) (\w+) {{\n\t\ttype (.*)\n{dynamic_set}", source, re.M)
-    for order, (name, types, size, dynamic) in enumerate(sets, 1):
-        described = _types(types, bool(dynamic)) + number(10, order)
+    for order, (name, types, size, dynamic, minutes) in enumerate(sets, 1):
+        described = _types(types, 0x20 * bool(dynamic) | 0x10 * bool(minutes)) + number(10, order)
         described += nest(9, number(1, int(size))) if size else b""
+        described += attribute(11, struct.pack(">Q", int(minutes) * 60000)) if minutes else b""
         yield _message(NEWSET, CREATE, table + text(2, name) + described)
     chains = [_chain(words) for words in source.split("\tchain ")[1:]]
     for name, hook, _ in chains:
@@ -260,12 +270,12 @@ def _message(kind: int, flags: int, body: bytes) -> bytes:
     return head + struct.pack("=Bxxx", INET) + body
 
 
-def _types(words: str, dynamic: bool) -> bytes:
+def _types(words: str, more: int) -> bytes:
     key, colon, value = words.partition(" : ")
     kind, size = _type(key)
     # The last attribute tells nft the byte order of the key.
     order = attribute(13, b"\0\4\1\0\0\0") if not colon else b""
-    flags = 8 * bool(colon) | 0x20 * dynamic  # NFT_SET_MAP, NFT_SET_EVAL
+    flags = 8 * bool(colon) | more  # NFT_SET_MAP; NFT_SET_EVAL, NFT_SET_TIMEOUT
     described = number(3, flags) + number(4, kind) + number(5, size)
     if colon:
         kind, size = _type(value)

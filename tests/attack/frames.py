@@ -17,7 +17,7 @@ ATTACK, DONE = b"attack", b"finish"
 
 # Who opens a tap switches its carrier on, and a moment later the kernel begins to send by it: that
 # is awaited, or what is sent at once would be lost.
-_TAP = """if True:
+TAP = """if True:
     events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
     events.bind((0, 1))
     tap = os.open("/dev/net/tun", os.O_RDWR)
@@ -28,7 +28,7 @@ _TAP = """if True:
     fcntl.ioctl(tap, 0x800454D2, bytearray(40))
     """
 _WRITE = (
-    _TAP
+    TAP
     + """
     for frame in sys.stdin.read().split():
         os.write(tap, bytes.fromhex(frame))
@@ -42,7 +42,7 @@ _WRITE = (
 )
 # With the tap open: what the kernel has learnt on a link goes with the carrier.
 _HOLD = (
-    _TAP
+    TAP
     + """
     for frame in open("/run/frames").read().split():
         os.write(tap, bytes.fromhex(frame))
@@ -53,7 +53,7 @@ _HOLD = (
     """
 )
 _READ = (
-    _TAP
+    TAP
     + """
     print("attached", flush=True)
     while True:

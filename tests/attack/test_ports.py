@@ -13,9 +13,11 @@ from frames import (
     DONE,
     GATEWAY,
     GUEST,
+    TAP,
     arp,
     assert_harmless,
     checksum,
+    echo,
     hold,
     icmp,
     ipv4,
@@ -32,8 +34,9 @@ from labnet import WEB, Lab
 from labproc import Process
 
 HOST = "203.0.113.2"
-# In ruleset.nft: what a guest comes out at, and how many connections it has at a time.
-PORTS, MOST = range(61000, 65536), 2048
+# In ruleset.nft: what a guest comes out at, how many connections it has at a time, and how many it
+# begins in a second once it has begun as many.
+PORTS, MOST, RATE = range(61000, 65536), 2048, 256
 
 # A peer outside that speaks first on each line of its input, and a client of the host's.
 _PEER = """if True:
@@ -124,9 +127,11 @@ def raw(lab: Lab, packet: bytes) -> None:
     lab.run([*program(code), packet.hex()], netns="outside").check()
 
 
-def segment(flags: int, port: int, source: str, to: str) -> bytes:
+def segment(
+    flags: int, port: int, source: str, to: str, source_port: int = 40000, number: int = 1
+) -> bytes:
     """One of TCP's with data and a right checksum, whatever its flags say."""
-    head = struct.pack("!HHIIBBHHH", 40000, port, 1, 0, 0x50, flags, 8192, 0, 0) + ATTACK
+    head = struct.pack("!HHIIBBHHH", source_port, port, number, 0, 0x50, flags, 8192, 0, 0) + ATTACK
     pseudo = socket.inet_aton(source) + socket.inet_aton(to) + struct.pack("!HH", 6, len(head))
     return head[:16] + struct.pack("!H", checksum(pseudo + head)) + head[18:]
 
@@ -260,6 +265,52 @@ def test_a_guest_cannot_fill_the_table_of_connections(fresh: Lab, where: str) ->
     take_down(fresh, user="bob")
 
 
+# Begins connections, fifty at once, and resets each as soon as it is answered. A ping on the same
+# way tells that what was sent before it has been answered, if it ever is.
+_RESETS = (
+    TAP
+    + """
+    synchronize, reset, ping = ([bytes.fromhex(frame) for frame in line.split()]
+                                for line in sys.stdin.read().splitlines())
+    begun, began = 0, time.monotonic()
+    for first in range(0, len(synchronize), 50):
+        for frame in synchronize[first:first + 50] + ping:
+            os.write(tap, frame)
+        while b"finish" not in (frame := os.read(tap, 70000)):
+            if frame[23] == 6 and frame[47] == 0x12:
+                begun += 1
+                os.write(tap, reset[int.from_bytes(frame[36:38], "big") - 1024])
+    print(begun, time.monotonic() - began)
+    """
+)
+
+
+def test_a_guest_cannot_fill_the_table_with_connections_that_are_over(fresh: Lab) -> None:
+    """Which the kernel keeps for a while, and does not count: it begins no more than so many."""
+    start(fresh)
+    server = fresh.start(
+        program("""if True:
+        server = socket.create_server(("198.51.100.1", 80), backlog=4096)
+        print("listening", flush=True)
+        signal.pause()
+        """),
+        netns="outside",
+    )
+    server.expect("listening", 20)
+    ports = range(1024, 1024 + 3 * MOST)
+    lines = (
+        [ipv4(tcp_syn(80, port, to=WEB), to=WEB, protocol=6) for port in ports],
+        [ipv4(segment(4, 80, GUEST, WEB, port, 2), to=WEB, protocol=6) for port in ports],
+        [echo(WEB)],
+    )
+    words = "\n".join(" ".join(frame.hex() for frame in line) for line in lines)
+    done = fresh.run([*program(_RESETS), "td-web"], user="alice", input=words).check()
+    begun, seconds = map(float, done.stdout.split())
+    assert MOST - 10 <= begun <= MOST + RATE * (seconds + 1)
+    server.stop()
+    take_down(fresh)
+
+
 _CONNECTED = """if True:
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.connect((sys.argv[1], 5182))
@@ -370,6 +421,42 @@ def test_no_protocol_that_cannot_be_hidden_leaves_a_guest_behind_nat(
     assert left >= {4, 47, 50, 89} if may else not left
     wire.stop()
     take_down(target)
+
+
+# With virtio-net's header, in which a guest asks the host for a checksum: from where, to where.
+_ASKS = (
+    TAP.replace("0x1002", "0x5002")
+    + """
+    for line in sys.stdin.read().split():
+        start, offset, frame = line.split(":")
+        head = (int(start) > 0, 0, 0, 0, int(start), int(offset))
+        os.write(tap, struct.pack("=BBHHHH", *head) + bytes.fromhex(frame))
+    """
+)
+_NO_OFFLOAD = """if True:
+    off = ctypes.create_string_buffer(struct.pack("=II", 0x17, 0))  # ETHTOOL_STXCSUM
+    asked = struct.pack("16sP16x", b"eth0", ctypes.addressof(off))
+    fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8946, asked)
+    """
+_FILL = ("iptables-nft", "-t", "mangle", "-A", "FORWARD", "-i", "td-+", "-j", "CHECKSUM")
+
+
+def test_where_checksums_are_filled_in_no_guest_writes_one_over_its_port(fresh: Lab) -> None:
+    """Else the host writes it behind all rules, wherever in the packet the guest asks for it."""
+    fresh.run(program(_NO_OFFLOAD)).check()
+    fresh.run([*_FILL, "--checksum-fill"]).check()
+    start(fresh)
+    wire = watch(fresh, "eth0", "outside")
+    over_port = ipv4(udp(b"\0\0" + ATTACK, 2049, 61007), to=WEB)
+    behind = ipv4(udp(DONE, 9), to=WEB)
+    words = f"34:0:{over_port.hex()}\n0:0:{behind.hex()}"
+    fresh.run([*program(_ASKS), "td-web"], user="alice", input=words).check()
+    wire.expect(DONE.decode(), 20)
+    (left,) = (frame for frame in frames(wire) if ATTACK in frame and frame[23] == 17)
+    assert int.from_bytes(left[34:36], "big") in PORTS
+    wire.stop()
+    take_down(fresh)
+    fresh.run(["nft", "flush", "ruleset"]).check()
 
 
 @pytest.mark.parametrize("flags", [0x00, 0x03, 0x04, 0x10, 0x29])

@@ -19,8 +19,10 @@ VOLATILE_LINK_KEYS = {"ifindex", "link_index", "operstate", "stats", "stats64"}
 VOLATILE_FLAGS = {"LOWER_UP", "NO-CARRIER", "RUNNING", "M-DOWN"}
 # nft numbers everything anew; counters count.
 VOLATILE_NFT_KEYS = {"handle", "packets", "bytes"}
-# Of the set in which connections of guests are counted: an interface is in it once it had one.
-VOLATILE_NFT_LINE = re.compile(r'\s*(elements = { )?"[^"]+" ct count over \d+(,| })?')
+# Of the sets in which connections of guests are counted: an interface is in them once it had one.
+VOLATILE_NFT_LINE = re.compile(
+    r'\s*(elements = { )?"[^"]+" (ct count over \d+|limit rate over .*)(,| })?'
+)
 VOLATILE_ROUTE_WORDS = re.compile(r" (linkdown|expires \d+sec)\b")
 # A tap that is left brings a hundred sysctls with it: the first lines of a section tell enough.
 MOST_LINES = 30
@@ -98,7 +100,7 @@ def _addresses(links: list[dict[str, Any]]) -> Iterator[str]:
 def _nft(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _nft(v) for k, v in value.items() if k not in VOLATILE_NFT_KEYS
-                and not (k == "elem" and "ct count" in json.dumps(v))}
+                and not (k == "elem" and re.search('"ct count"|"limit"', json.dumps(v)))}
     if isinstance(value, list):
         return [_nft(v) for v in value if not (isinstance(v, dict) and "metainfo" in v)]
     return value
