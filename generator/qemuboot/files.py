@@ -85,7 +85,7 @@ class Files:
                     self.deploy.glob(f"{glob.escape(begin)}{rest}"))  # fmt: skip
             # os.path's: a name that the system refuses is one that is not there.
             for path in found:
-                if os.path.isfile(path):  # noqa: PTH113
+                if os.path.isfile(path):
                     return path
         first = self.deploy / (otherwise or names[0][0])
         self.missing.append(first)
