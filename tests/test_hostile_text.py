@@ -85,13 +85,14 @@ def described(texts: dict[str, str], beside: dict[str, Any]) -> str:
     forms = {key: form_of(GUEST_KEYS[key], text) for key, text in texts.items()}
     # A text that no form of the key takes is refused by the description as a whole.
     keys = {key: texts[key] if form is None else form for key, form in forms.items()}
-    return document(["x"], {"guest.vm": [Key(key, value) for key, value in (beside | keys).items()]})
+    guest = [Key(key, value) for key, value in (beside | keys).items()]
+    return document(["x"], {"guest.vm": guest})
 
 
 # What a key needs beside it, or the description is refused.
 _PLAIN = {"defaults": "qemu", "nic": "e1000", "kernel": "k", "append": "@IP@ @CONSOLE@"}
 BESIDE: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("initrd", "append", "dtb"), {"kernel": "k"}),
+    **{key: {"kernel": "k"} for key in ("initrd", "append", "dtb")},
     **dict.fromkeys(("card", "console", "graphics", "ip-tap"), _PLAIN),
     "ip-user": {**_PLAIN, "network": "user"},
     "user-net": {"network": "user"},
