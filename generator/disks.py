@@ -111,6 +111,9 @@ def objection(guest: "Guest") -> tuple[str, str]:
         if not any(_mark(number) in word for word in guest.qemu):
             what = f"nothing in qemu attaches {guest.disks[index].file}"
             return what, f'write "-drive", "file={_mark(number)},..." there, or another bus'
+    if said and sum(word.count("@DISK") for word in guest.qemu) > values.MOST_MARKS:
+        what = f"qemu has more than {values.MOST_MARKS} marks of disks"
+        return what, "write each @DISK0@ once"
     for disk in guest.disks:
         if disk.bus == "qemu" or (guest.defaults == "qemu" and not disk.bus):
             continue

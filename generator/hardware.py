@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import devices, disks, firmware, layout, network, values
+from . import devices, disks, firmware, layout, network, plain, values
 from .machines import MACHINES
 from .network import Interface
 from .reading import Keys
@@ -116,6 +116,11 @@ def _plain(guest: "Guest") -> Iterator[tuple[str, str, str]]:
     if guest.defaults == "qemu":
         if not (guest.card or guest.nic or guest.network == "none"):
             yield "defaults", "no network card is named", 'write nic = "virtio-net-pci"'
+        words = guest.append.split()
+        for mark in (plain.IP, plain.CONSOLE):
+            if words.count(mark) > values.MOST_MARKS:
+                what = f"append has {mark} more than {values.MOST_MARKS} times"
+                yield "append", what, f"write {mark} once"
         return
     for key in ("console", "graphics", "ip_tap", "ip_user"):
         if getattr(guest, key):

@@ -21,7 +21,9 @@ _SSH_KEY = re.compile(
 )
 _SIZE = re.compile(r"([1-9][0-9]{0,8})([MG])")
 MOST_ITEMS = 1000  # of a list
-_LONGEST = 64  # characters of a word that is compared with those that are known
+# Of one mark in a text, as each becomes a text of any length.
+MOST_MARKS = 100
+_LONGEST = 64  # characters of a word that is compared with those that are known; bits of a number
 # How other programs write them: 512MB, 512 MiB, 2g.
 _OTHER_SIZE = re.compile(r"([1-9][0-9]{0,8}) ?([MG])(?:i?B)?", re.IGNORECASE)
 _TYPES = {
@@ -78,7 +80,9 @@ def number(low: int, high: int) -> Reader:
         if not isinstance(value, int) or isinstance(value, bool):
             raise Wrong(f"this is {named(value)}, not a number", f"use {low} to {high}")
         if not low <= value <= high:
-            raise Wrong(f"{value} is not from {low} to {high}", f"use {low} to {high}")
+            # Of a number with thousands of digits Python makes no text.
+            shown = str(value) if value.bit_length() <= _LONGEST else "this number"
+            raise Wrong(f"{shown} is not from {low} to {high}", f"use {low} to {high}")
         return value
 
     return read

@@ -250,6 +250,20 @@ def test_ssh_is_the_users_own_with_the_guests_own_known_hosts(
     assert through.endswith("connect.py td-web 192.168.7.2 %p")
 
 
+def test_ssh_takes_no_open_connection_to_the_address_for_the_guest(
+    tmp_path: Path, requires: Callable[..., None]
+) -> None:
+    """That one may be to a stranger who has the address elsewhere."""
+    requires("ssh")
+    config = tmp_path / "config"
+    config.write_text(f"Host *\n ControlMaster auto\n ControlPath {tmp_path}/%h\n")
+    name, *rest = ssh.argv(guest(DISK), "", "/a", [])
+    for argv, expected in (([name, "-F", str(config), "-G", "192.168.7.2"], 1),
+                           ([name, "-F", str(config), "-G", *rest], 0)):  # fmt: skip
+        done = subprocess.run(argv, capture_output=True, text=True, check=True)
+        assert done.stdout.count("\ncontrolpath ") == expected
+
+
 def test_check_finds_that_the_scripts_would_not_find_what_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from tapdraft.generator import errors, locate, reading, values
+from tapdraft.generator import errors, locate, qemu, reading, values
 from tapdraft.generator.description import LARGEST, load, parse
 from tapdraft.generator.errors import BadDescription, TapdraftError
 
@@ -143,3 +143,30 @@ def test_nested_lists_are_refused() -> None:
 def test_no_more_of_a_device_is_read_than_a_description_may_have() -> None:
     with pytest.raises(TapdraftError, match=f"is larger than {LARGEST >> 20} MiB"):
         load("/dev/zero")
+
+
+MARKED = {
+    "DISK": "qemu = ['{marks}']\ndisk = {{ file = '{text}', bus = 'qemu' }}\n",
+    "IP": "append = '{marks}'\nkernel = 'k'\nip-tap = '{text}'\n",
+    "CONSOLE": "append = '{marks}'\nkernel = 'k'\nconsole = ['{text}']\n",
+}
+
+
+@pytest.mark.parametrize("what", MARKED)
+def test_marks_make_no_long_description_out_of_a_short_one(what: str) -> None:
+    """Each stands for a text: many marks times a long text would fill the machine's memory."""
+    mark = "@DISK0@ " if what == "DISK" else f"@{what}@ "
+    head = "[guest.web]\ndefaults = 'qemu'\nnic = 'e1000'\n"
+    with pytest.raises(BadDescription) as bad:
+        parse((head + MARKED[what].format(marks=mark * 1000, text="x" * 1000)).encode())
+    assert f"more than {values.MOST_MARKS}" in str(bad.value)
+    guest = parse((head + MARKED[what].format(marks=mark * 3, text="someword")).encode()).guests[0]
+    assert " ".join(qemu.argv(guest)).count("someword") == 3
+
+
+@pytest.mark.parametrize("digit", ["0xf", "0b1", "0o7"])
+def test_a_number_of_any_length_is_told_to_be_too_large(digit: str) -> None:
+    number = digit + digit[-1] * 50_000
+    for key in ("memory", "cpus", "mtu", "queues"):
+        with pytest.raises(BadDescription, match="this number is not from"):
+            parse(f"[guest.web]\nkernel = 'k'\n{key} = {number}\n".encode())

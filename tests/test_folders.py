@@ -287,9 +287,11 @@ def test_what_is_kept_between_runs_is_never_where_somebody_else_can_change_it(
     assert not (tmp_path / "strange/.cache").exists()
 
 
+@pytest.mark.parametrize("what", ['disk = { file = "d.zst" }\nsnapshot = true', 'display = "vnc"'],
+                         ids=["disk", "password"])  # fmt: skip
 @pytest.mark.parametrize("how", ["own", "sticky", "belongs to", "others can write", "group"])
-def test_a_disk_is_unpacked_only_where_nobody_else_can_replace_it(
-    how: str, tmp_path: Path
+def test_a_disk_and_a_password_are_kept_only_where_nobody_else_can_replace_them(
+    how: str, what: str, tmp_path: Path
 ) -> None:
     """The name is opened twice before it is gone."""
     place = tmp_path / "kept"
@@ -298,8 +300,9 @@ def test_a_disk_is_unpacked_only_where_nobody_else_can_replace_it(
     else:
         strange(place, "others can write" if how == "sticky" else how)
         place.chmod(0o1777 if how == "sticky" else place.stat().st_mode)
-    text = '[guest.web]\ndisk = { file = "d.zst" }\nsnapshot = true\n'
+    text = f'[guest.web]\nkernel = "k"\n{what}\n'
     script = rendered(text)["web/qemu"].decode()
+    assert script.count("$(mktemp ") == script.count('$(mktemp "$kept/') == 1
     start = script.index("kept=")
     part = script[start : script.index("\nroom=", start)]
     done = subprocess.run(

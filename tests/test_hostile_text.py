@@ -9,7 +9,6 @@ key is covered as soon as it is there.
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from tapdraft.generator.description import GUEST_KEYS, NETWORK_KEYS, Guest, pars
 from tapdraft.generator.errors import TapdraftError
 from tapdraft.generator.machines import MACHINES
 from tapdraft.generator.qemuboot.convert import convert
+from tapdraft.generator.qemuboot.writing import Key, document
 from tapdraft.generator.render import scripts
 from tapdraft.generator.shell import PATH, quote
 from tapdraft.generator.values import Wrong
@@ -55,14 +55,18 @@ PROGRAMS = (
 
 def takes_free_text(reader: Callable[[Any], Any]) -> bool:
     """Does this key's value hold text of any kind, alone or in a list?"""
-    sample = "x$(touch canary)"
-    for value in (sample, [sample], "file:" + sample, ["file:" + sample]):
+    return form_of(reader, "x$(touch canary)") is not None
+
+
+def form_of(reader: Callable[[Any], Any], sample: str) -> Any:
+    """The value with this text in it that the key takes; None if there is none."""
+    for form in (sample, [sample], ["file:" + sample], {"network": "user", "nic": sample}):
         try:
-            reader(value)
+            reader(form)
         except (Wrong, ValueError, TypeError, KeyError):
             continue
-        return True
-    return False
+        return form
+    return None
 
 
 TOGETHER = ("title", "board", "cpu", "nic", "kernel", "append", "qemu", "qmp")
@@ -71,22 +75,42 @@ FREE = sorted(key for key, reader in GUEST_KEYS.items() if takes_free_text(reade
 
 def test_the_keys_that_take_free_text_are_found() -> None:
     assert {"title", "board", "cpu", "kernel", "append", "disk", "qemu", "user-data", "agent",
-            "qmp", "bios", "firmware", "dtb", "tftp", "nic", "serial"} <= set(FREE)  # fmt: skip
+            "qmp", "bios", "firmware", "dtb", "tftp", "nic", "serial", "card", "graphics",
+            "user-net", "ip-tap", "ip-user", "console", "interface"} <= set(FREE)  # fmt: skip
     assert not [key for key, reader in NETWORK_KEYS.items() if takes_free_text(reader)]
 
 
 def described(texts: dict[str, str], beside: dict[str, Any]) -> str:
     """A description with each text in its key, in the form that the key takes."""
-    lines = ["[guest.vm]"]
-    for key, value in {**texts, **beside}.items():
-        form: Any = value
-        if key in texts:
-            form = f"file:{value}" if key == "serial" else value
-            form = [form] if key in ("serial", "qemu") else form
-        written = json.dumps(form, ensure_ascii=False) if not isinstance(form, bool) else (
-            str(form).lower())  # fmt: skip
-        lines.append(f"{key} = {written}")
-    return "\n".join(lines)
+    forms = {key: form_of(GUEST_KEYS[key], text) for key, text in texts.items()}
+    # A text that no form of the key takes is refused by the description as a whole.
+    keys = {key: texts[key] if form is None else form for key, form in forms.items()}
+    guest = [Key(key, value) for key, value in (beside | keys).items()]
+    return document(["x"], {"guest.vm": guest})
+
+
+# What a key needs beside it, or the description is refused.
+_PLAIN = {"defaults": "qemu", "nic": "e1000", "kernel": "k", "append": "@IP@ @CONSOLE@"}
+BESIDE: dict[str, dict[str, Any]] = {
+    **{key: {"kernel": "k"} for key in ("initrd", "append", "dtb")},
+    **dict.fromkeys(("card", "console", "graphics", "ip-tap"), _PLAIN),
+    "ip-user": {**_PLAIN, "network": "user"},
+    "user-net": {"network": "user"},
+    "tftp": {"network": "user"},
+    "user-data": {"addressing": "cloud-init"},
+}
+
+
+def beside(key: str) -> dict[str, Any]:
+    return {**({} if key == "disk" else {"disk": "d.img"}), **BESIDE.get(key, {})}
+
+
+@pytest.mark.parametrize("key", FREE)
+def test_each_key_that_takes_free_text_is_rendered_here(key: str) -> None:
+    """Or what follows would say nothing about it."""
+    guest = parse(described({key: "someword"}, beside(key)).encode()).guests[0]
+    written = "".join(scripts(guest).values())
+    assert "someword" in written
 
 
 class Stage:
@@ -171,17 +195,8 @@ def check(stage: Stage, guest: Guest) -> None:
 def test_each_key_arrives_as_it_was_written(
     key: str, text: str, accel: str, stage: Stage
 ) -> None:
-    beside: dict[str, Any] = {"accel": accel}
-    if key != "disk":
-        beside["disk"] = "d.img"
-    if key in ("initrd", "append", "dtb"):
-        beside["kernel"] = "k"
-    if key == "tftp":
-        beside["network"] = "user"
-    if key == "user-data":
-        beside["addressing"] = "cloud-init"
     try:
-        guest = parse(described({key: text}, beside).encode()).guests[0]
+        guest = parse(described({key: text}, beside(key) | {"accel": accel}).encode()).guests[0]
     except TapdraftError:
         return  # what is refused is in no script
     check(stage, guest)

@@ -289,3 +289,101 @@ def test_serial_lines_are_filled_up_to_two(given: str, serial: list[str], tmp_pa
     _, guest = imported(conf(tmp_path, f"qb_opt_append = {given}\n"))
     argv = qemu.argv(guest)
     assert [argv[index + 1] for index, word in enumerate(argv) if word == "-serial"] == serial
+
+
+# What each variable whose text reaches qemu could have a foreign file do.
+REACHING = (
+    "-monitor tcp:0.0.0.0:4444,server,nowait", "--monitor telnet::4444,server", "-qmp unix:/tmp/q",
+    "-qmp-pretty tcp::1,server", "-gdb tcp::1234", "-s", "-readconfig /tmp/c", "-runas nobody",
+    "-chardev socket,id=c,port=1,host=0.0.0.0,server=on", "-chardev pipe,id=c,path=/tmp/p",
+    "-chardev stdio,id=c,logfile=/tmp/l", "-serial tcp::4444,server", "-serial file:/tmp/l",
+    "-netdev tap,id=n,script=/tmp/s", "-netdev user,id=n,guestfwd=tcp:10.0.2.9:1-cmd:id",
+    "-net tap,script=/tmp/s", "-nic user,smb=/home", "-vnc :0", "-spice port=1", "-display vnc=:0",
+    "-drive file=/etc/passwd,format=raw", "-drive file=nbd:host:1,format=raw", "-hda ../../secret",
+    "-drive driver=nbd,host=h", "-blockdev driver=file,filename=x,node-name=n", "-virtfs local",
+    "-fsdev local,id=f,path=/", "-object secret,id=s,file=/etc/passwd", "-incoming exec:id",
+    "-object memory-backend-file,id=m,mem-path=/tmp/m,size=1M", "-semihosting", "-trace file=/t",
+    "-object filter-dump,id=f,netdev=net0,file=/tmp/d", "-device loader,file=/etc/passwd",
+    "-device vfio-pci,host=01:00.0", "-device usb-host,hostbus=1,hostaddr=1", "-D /tmp/log",
+    '-device {\\"driver\\":\\"usb-host\\"}', "-device vhost-vsock-pci,guest-cid=3",
+    "-device e1000,romfile=/etc/passwd", "-machine virt,dumpdtb=/d", "-daemonize", "-pidfile /x",
+    "-acpitable file=/etc/x", "-smbios file=/etc/x", "-fw_cfg name=opt/a,file=/etc/passwd",
+    "-dtb /etc/x", "-nographic /home/u/secret.img", "-no-such-option", "-plugin /tmp/p.so",
+    "-usbdevice disk:/etc/passwd", "-audiodev wav,id=a,path=/tmp/w", "-tpmdev emulator,id=t",
+    "-global e1000.romfile=/etc/passwd", "-device driver=usb-host",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("option", REACHING)
+@pytest.mark.parametrize("variable", ["qb_opt_append", "qb_graphics", "qb_network_device",
+                                      "qb_machine", "qb_rootfs_opt"])  # fmt: skip
+def test_what_a_foreign_file_opens_beside_the_guest_is_told(
+    variable: str, option: str, tmp_path: Path
+) -> None:
+    result, _ = imported(conf(tmp_path, f"{variable} = {option}\n"))
+    told = [line for line in result.warnings if f"{variable.upper()} passes on " in line]
+    assert len(told) == 1
+    shown = option.replace('\\"', '"').removeprefix("-nographic ")
+    assert f":5: {variable.upper()} passes on {shown}" in told[0]
+
+
+def test_what_machine_configurations_usually_have_is_passed_on_without_a_word(
+    tmp_path: Path
+) -> None:
+    for known in FILES:
+        result, _ = imported(known)
+        assert not [line for line in result.warnings if "passes on" in line], known
+    file = conf(
+        tmp_path,
+        "qb_opt_append = -device loader,file=@DEPLOY_DIR_IMAGE@/boot.bin,addr=0x1000 -usb "
+        "-drive file=@DEPLOY_DIR_IMAGE@/more.img,if=none,id=x -global xlnx,boot.cpu-num=0\n",
+    )
+    for base in (file.parent, tmp_path):
+        result = convert(str(file), base)
+        assert not [line for line in result.warnings if "passes on" in line]
+
+
+@pytest.mark.parametrize(
+    "part", ["guestfwd=tcp:10.0.2.9:1-cmd:id", "smb=/home", "tftp=/home", "bootfile=../x",
+             "hostfwd=tcp:192.168.1.5:2222-:22", "hostfwd=tcp:[::]:2222-:22"]
+)  # fmt: skip
+def test_what_reaches_beyond_qemus_own_network_is_told(part: str, tmp_path: Path) -> None:
+    result, _ = imported(conf(tmp_path, f"qb_slirp_opt = -netdev user,id=net0,{part}\n"))
+    assert [line for line in result.warnings if f":5: QB_SLIRP_OPT passes on {part}:" in line]
+    usual = "hostfwd=tcp::2222-:22,tftp=@DEPLOY_DIR_IMAGE@,net=192.168.9.0/24"
+    usual = usual.replace("@DEPLOY_DIR_IMAGE@", str(tmp_path / "deploy"))
+    result, _ = imported(conf(tmp_path, f"qb_slirp_opt = -netdev user,id=net0,{usual}\n"))
+    assert not [line for line in result.warnings if "passes on" in line]
+
+
+def test_a_link_that_leads_out_of_the_images_folder_is_told(tmp_path: Path) -> None:
+    """A person who reads the description sees only the harmless name."""
+    file = conf(tmp_path, "qb_default_kernel = bzImage\n", kernel="bzImage-6.6", image="i-1.ext4")
+    (tmp_path / "secret").write_text("")
+    (file.parent / "bzImage").symlink_to("bzImage-6.6")
+    (file.parent / "image.ext4").symlink_to("i-1.ext4")
+    assert not [line for line in imported(file)[0].warnings if "is a link" in line]
+    (file.parent / "image.ext4").unlink()
+    (file.parent / "image.ext4").symlink_to("../secret")
+    told = [line for line in imported(file)[0].warnings if "is a link" in line]
+    assert len(told) == 1
+    assert f"image.ext4 is a link to {tmp_path}/secret, outside the image's folder" in told[0]
+
+
+@pytest.mark.parametrize("variable", ["image_name", "image_link_name", "kernel_imagetype",
+                                      "qb_default_fstype", "qb_default_bios", "qb_dtb",
+                                      "qb_default_kernel"])  # fmt: skip
+@pytest.mark.parametrize("name", ["**x", "../../**/x", "[", "a" * 5000, "*", "?????"])
+def test_a_name_of_a_file_is_no_pattern_and_may_be_any(
+    variable: str, name: str, tmp_path: Path
+) -> None:
+    """Of patterns, one could go through all that the user has, and find what is not meant."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/x").write_text("")
+    file = conf(tmp_path, "")
+    (file.parent / "zzzzz").write_text("")
+    lines = [line for line in file.read_text().splitlines() if not line.startswith(variable)]
+    file.write_text("\n".join([*lines, f"{variable} = {name}", ""]))
+    text = imported(file)[0].text
+    assert "other/x" not in text
+    assert "zzzzz" not in text

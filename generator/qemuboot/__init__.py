@@ -6,6 +6,7 @@
     hardware.py  what each variable means for them: machine, kernel, disk,
     links.py     and network, serial lines, screen
     writing.py   the description as a file that a person can read and keep
+    beyond.py    what is told of the options that are passed on
     convert.py   all of it
 
 Nothing of the file is run, and nothing of what it names is opened.

@@ -1,5 +1,6 @@
 """Where runqemu looks for the files of an image: names in the deploy folder, by pattern."""
 
+import glob
 import os
 from pathlib import Path
 
@@ -9,6 +10,8 @@ WIC = ("wic", "wic.zst", "wic.vmdk", "wic.qcow2", "wic.vdi", "wic.vhd", "wic.vhd
 TAR = ("tar.zst", "tar.bz2", "tar.gz", "tar.xz", "tar")
 _WITH_KERNEL = ("hddimg", "iso")
 _OTHER_NAMES = {"ramfs": "cpio.gz", **dict.fromkeys(TAR, "nfs")}
+
+_Name = tuple[str, str]  # as the file has it, and what may follow as a pattern
 
 
 class Files:
@@ -48,7 +51,8 @@ class Files:
         if name == "none" or self.kernel_inside:
             return None
         kind = self.value("KERNEL_IMAGETYPE")
-        return self._first([name or kind or "bzImage", kind, f"{kind}*" if kind else ""])
+        more = [(kind, "*")] if kind else []
+        return self._first([(name or kind or "bzImage", ""), (kind, ""), *more])
 
     def rootfs(self) -> Path | None:
         if self.value("QB_ROOTFS") == "none" or self.fstype == "none":
@@ -56,28 +60,33 @@ class Files:
         link, name = self.value("IMAGE_LINK_NAME"), self.value("IMAGE_NAME")
         if self.fstype == "nfs":
             return self.deploy / f"{link or name}-nfsroot"
-        patterns = [f"{each}*.{self.fstype}" for each in (name, link) if each]
+        ending = f"*.{glob.escape(self.fstype)}"
+        patterns = [(each, ending) for each in (name, link) if each]
         named = f"{link or name or 'image'}.{self.fstype}"
-        return self._first([*patterns, named], named)
+        return self._first([*patterns, (named, "")], named)
 
     def dtb(self) -> Path | None:
         name = self._resolved("QB_DTB")
-        return self._first([name, f"{name}*", "*.dtb"]) if name else None
+        return self._first([(name, ""), (name, "*"), ("", "*.dtb")]) if name else None
 
     def bios(self) -> Path | None:
         name = os.path.basename(self.value("QB_DEFAULT_BIOS"))
-        return self._first([name]) if name and name != "none" else None
+        return self._first([(name, "")]) if name and name != "none" else None
 
-    def _first(self, patterns: list[str], otherwise: str = "") -> Path:
-        """The first file that is there, else what would be: the first pattern, or `otherwise`."""
-        for pattern in filter(None, patterns):
-            path = self.deploy / pattern
-            if path.is_file():
-                return path
-            if not os.path.isabs(pattern):
-                for match in sorted(self.deploy.glob(pattern)):
-                    if match.is_file():
-                        return match
-        first = self.deploy / (otherwise or patterns[0])
+    def _first(self, names: list[_Name], otherwise: str = "") -> Path:
+        """The first file that is there, else what would be: the first name, or `otherwise`."""
+        for begin, rest in names:
+            if not begin + rest:
+                continue
+            found = [self.deploy / begin]
+            if rest:
+                # What the file says is a name, and no pattern that could match all that there is.
+                found = [] if os.path.isabs(begin) else sorted(
+                    self.deploy.glob(f"{glob.escape(begin)}{rest}"))  # fmt: skip
+            # os.path's: a name that the system refuses is one that is not there.
+            for path in found:
+                if os.path.isfile(path):
+                    return path
+        first = self.deploy / (otherwise or names[0][0])
         self.missing.append(first)
         return first

@@ -6,6 +6,7 @@ from pathlib import Path
 from ..errors import USAGE, TapdraftError
 from ..machines import MACHINES, Machine
 from . import words
+from .beyond import Beyond
 from .files import Files
 from .reading import Variables
 from .writing import Key
@@ -20,6 +21,9 @@ LOOKED_UP = (
     "QB_DTB_LINK", "QB_MEM_VALUE",
 )  # fmt: skip
 SHELL = ("QB_SETUP_CMD", "QB_CLEANUP_CMD")
+# What of these is passed on is looked at where that is done.
+_IN_PART = ("QB_TAP_OPT", "QB_SLIRP_OPT", "QB_AUDIO_OPT")
+_SHOWN = 200  # characters of what a warning quotes
 # The machines whose qemu runqemu finds where QB_SYSTEM_NAME is empty.
 _GUESSED = {
     "qemux86", "qemux86-64", "qemuarm", "qemuarm64", "qemumips", "qemumips64", "qemuppc",
@@ -34,6 +38,7 @@ class Keys:
         self.variables = variables
         self.files = files
         self.base = base
+        self.beyond = Beyond(files.deploy, base)
         self.name, self.machine = self._machine()
         self.guest: list[Key] = []
         self.network: list[Key] = [Key("layout", "runqemu")]
@@ -52,12 +57,23 @@ class Keys:
 
     def split(self, name: str, text: str) -> list[str]:
         try:
-            return words.split(text)
+            found = words.split(text)
         except ValueError as error:
             line = self.variables[name].line if name in self.variables else 1
             raise TapdraftError(
                 f"line {line}: {name}: {error}", "quotes come in pairs", USAGE
             ) from None
+        if name not in _IN_PART:
+            for option in self.beyond.told(found):
+                self.passes_on(name, option)
+        return found
+
+    def passes_on(self, name: str, what: str) -> None:
+        """Warn of something that reaches beyond the guest."""
+        line = self.variables[name].line if name in self.variables else 1
+        shown = what if len(what) <= _SHOWN else f"{what[:_SHOWN]} ..."
+        text = f"{name} passes on {shown}: it is not about the guest's hardware alone, so find out"
+        self.warnings.append((line, f"{text} what it opens before you start the guest"))
 
     def warn(self, name: str, what: str) -> None:
         if name in self.variables:
@@ -71,6 +87,9 @@ class Keys:
 
     def path(self, path: Path) -> str:
         """Relative to the description's folder where it is below it."""
+        out = self.beyond.leads_out(path)
+        if out and path.is_symlink():
+            self.warnings.append((1, f"{path} is a link to {out}, outside the image's folder"))
         relative = os.path.relpath(path, self.base)
         return str(path) if relative.startswith("..") else relative
 

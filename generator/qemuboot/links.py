@@ -78,6 +78,9 @@ def _slirp(keys: Keys) -> None:
         said += [part for part in words.parts(value)[1:] if not part.startswith("id=")]
     # To the outside the ports would be open without any policy's say.
     said = [re.sub(r"^hostfwd=(tcp|udp)?:(0\.0\.0\.0)?:", _loopback, part) for part in said]
+    for part in said:
+        if not keys.beyond.is_own_network(part):
+            keys.passes_on("QB_SLIRP_OPT", part)
     if said:
         keys.add("user-net", said, 'slirp: only with network = "user"')
     keys.off("network", "user", "slirp")
