@@ -60,7 +60,8 @@ def obstacle(guest: Guest, file: str) -> Obstacle | None:
     try:
         kernel = Kernel()
         link = next((link for link in kernel.links() if link.name == tap), None)
-        networks = [network for index, network in kernel.addresses() if link and index == link[0]]
+        index = link.ifindex if link else 0
+        networks = [way.network for way in kernel.addresses() if way.ifindex == index]
     except (HelperError, OSError) as error:
         what = f"the interfaces cannot be listed: {getattr(error, 'strerror', None) or error}"
         return Obstacle(what, "allow AF_NETLINK sockets here", True)

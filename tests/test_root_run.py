@@ -17,6 +17,8 @@ from tapdraft.generator.shell import PATH, quote
 GOLDEN = Path(__file__).resolve().parent / "golden"
 LIMIT = 60  # seconds
 USUAL = "/usr/sbin:/usr/bin:/sbin:/bin"
+# One that every user may run, whichever runs the tests.
+PYTHON = "/usr/bin/python3"
 
 # Runs in place of qemu, as the user: tries to type into each terminal it can get at, to change its
 # settings and to become its owner.
@@ -108,7 +110,7 @@ def on_a_terminal(argv: list[str]) -> tuple[str, str, int]:
 
 @pytest.mark.parametrize("how", ["", " < /dev/null", " > /dev/null", " < /dev/null 2> /dev/null"])
 def test_what_runs_as_the_user_cannot_type_into_roots_terminal(how: str, script: Path) -> None:
-    as_qemu(script, f'{sys.executable} "${{0%/*}}/attack.py" "$TERMINAL" > "$SEEN"; exit 7')
+    as_qemu(script, f'{PYTHON} "${{0%/*}}/attack.py" "$TERMINAL" > "$SEEN"; exit 7')
     seen = script.parent / "seen"
     seen.touch()
     seen.chmod(0o666)
@@ -124,7 +126,7 @@ def test_what_runs_as_the_user_cannot_type_into_roots_terminal(how: str, script:
 
 
 def test_without_a_terminal_the_session_has_none_and_input_and_status_pass(script: Path) -> None:
-    as_qemu(script, f'{sys.executable} "${{0%/*}}/attack.py" /dev/console; cat; exit 9')
+    as_qemu(script, f'{PYTHON} "${{0%/*}}/attack.py" /dev/console; cat; exit 9')
     done = subprocess.run([script, "nobody"], input=b"\x00typed\n\x04", capture_output=True,
                           timeout=LIMIT, check=False)  # fmt: skip
     assert done.returncode == 9

@@ -291,6 +291,27 @@ def test_a_guest_that_is_running_keeps_its_tap(how: str, tmp_path: Path) -> None
     assert run.ran() == []
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("how", ["helper-run", "helper-helper", "helper-hooks"])
+@pytest.mark.parametrize(("file", "content"), [("carrier", "1"), ("ifindex", "8")])
+def test_a_run_takes_down_no_tap_that_another_has_by_now(
+    file: str, content: str, how: str, shell: str, tmp_path: Path, requires: Callable[..., None]
+) -> None:
+    """Another's qemu has it open, or it was made anew; what is still this run's goes."""
+    requires(SHELLS[shell][0])
+    run = Run(tmp_path, how, shell)
+    (tmp_path / "td-web").mkdir()
+    for name, before in (("carrier", "0"), ("ifindex", "7")):
+        (tmp_path / "td-web" / name).write_text(f"{before}\n")
+    assert run.start().wait(20) == 0
+    assert run.ran()[-1] == "ifdown"
+    run.log.unlink()
+    run.program("qemu", f"echo {content} > '{tmp_path}/td-web/{file}'; exit 1")
+    assert run.start().wait(20) == 1
+    taken = how == "helper-helper" and file == "ifindex"  # there its tap comes after its start
+    assert ("ifdown" in run.ran()) == taken
+
+
 def test_an_ifdown_that_fails_is_told_unless_qemu_failed_first(run: Run) -> None:
     run.program("ifdown", "exit 3")
     assert run.start().wait(20) == 1

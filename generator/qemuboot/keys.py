@@ -91,7 +91,7 @@ class Keys:
             hint = f"if the image runs under {ours} too, write that into the file"
             raise TapdraftError(what, hint, USAGE)
         what = f"QB_SYSTEM_NAME is {binary}, which tapdraft does not know"
-        raise TapdraftError(what, f"it knows {', '.join(sorted(known))}", USAGE)
+        raise TapdraftError(what, f"write one of these: {', '.join(sorted(known))}", USAGE)
 
     def rest(self) -> None:
         """Name what has no meaning here."""

@@ -45,6 +45,10 @@ class Beside:
     def sh(self, command: str) -> str:
         return str(self.lab.run(["sh", "-ec", command]).check().stdout)
 
+    def put(self, path: str, text: str) -> None:
+        """Write a file, also in a folder of the test's own."""
+        self.lab.run(["tee", path], input=text).check()
+
     def dbus(self) -> None:
         """Start the system's bus, in a folder of the test's own."""
         self.own("/run/dbus")

@@ -17,7 +17,7 @@ def test_networkd_that_is_to_configure_everything_leaves_taps_alone(
     beside.own("/etc/systemd/network", "/run/systemd")
     beside.dbus()
     beside.sh("mount -o remount,ro,bind /sys")  # as in containers, which have no udev
-    beside.lab.write("/etc/systemd/network/50-all.network", EVERYTHING)
+    beside.put("/etc/systemd/network/50-all.network", EVERYTHING)
     beside.sh("mkdir -p /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp;"
               " chown -R systemd-network: /run/systemd/netif")  # fmt: skip
     for _ in range(2):
