@@ -18,8 +18,6 @@ from ipaddress import IPv4Interface
 from typing import NamedTuple
 
 from ..helper import state
-from ..helper.errors import HelperError
-from ..helper.netlink import Kernel
 from .connect import bound
 from .description import Guest
 from .errors import IN_THE_WAY, TapdraftError
@@ -56,18 +54,18 @@ class Obstacle(NamedTuple):
 
 def obstacle(guest: Guest, file: str) -> Obstacle | None:
     """What keeps the caller from the guest's tap; None if the tap is the caller's and is up."""
+    from .interface import look  # noqa: PLC0415  pyroute2 takes longer than all the rest
+
     tap = up(guest).tap
     try:
-        kernel = Kernel()
-        link = next((link for link in kernel.links() if link.name == tap), None)
-        index = link.ifindex if link else 0
-        networks = [way.network for way in kernel.addresses() if way.ifindex == index]
-    except (HelperError, OSError) as error:
-        what = f"the interfaces cannot be listed: {getattr(error, 'strerror', None) or error}"
+        found = look(tap)
+    except OSError as error:
+        what = f"{tap} cannot be looked at: {error.strerror}"
         return Obstacle(what, "allow AF_NETLINK sockets here", True)
     start = f"tapdraft run {file} {guest.name}"
-    if link is None:
+    if found is None:
         return Obstacle(f"{tap} does not exist: guest {guest.name} is not running", start, False)
+    link, networks = found
     owner = state.owner(link)
     if owner is None or os.getuid() not in (0, owner):
         what = "was not made by tapdraft" if owner is None else f"belongs to the user {owner}"

@@ -196,7 +196,7 @@ class Work:
             # One by one, each would cost a grace period: cut them off, then delete their group.
             for index in ours:
                 self._unless_gone(partial(self.kernel.set_link, index, up=False, group=p.DOOMED))
-            self._unless_gone(partial(self.kernel.delete_link, group=p.DOOMED))
+            self._unless_gone(partial(self.kernel.delete_group, p.DOOMED))
         else:
             for index in ours:
                 self._unless_gone(partial(self.kernel.delete_link, index))

@@ -18,7 +18,7 @@ from ipaddress import IPv4Network
 from . import plan as p
 from .errors import HelperError
 from .netlink import ACK, CREATE, DUMP, EXCL, PROTOCOLS, Kernel
-from .netlink import attribute, attribute_list, attributes
+from .netlink import attribute, attribute_list, attributes, text
 
 NFTABLES = 10 << 8
 GETTABLE, DELTABLE, NEWELEMENT, GETELEMENT, DELELEMENT = 1, 2, 12, 13, 14
@@ -34,10 +34,6 @@ Message = tuple[int, int, bytes]  # for Kernel.commit(): kind, flags, attributes
 
 def nest(kind: int, *parts: bytes) -> bytes:
     return attribute(kind | 0x8000, b"".join(parts))  # NLA_F_NESTED
-
-
-def text(kind: int, value: str) -> bytes:
-    return attribute(kind, value.encode("ascii") + b"\0")
 
 
 def comment(value: str) -> bytes:

@@ -1,8 +1,8 @@
 """The kernel by netlink: interfaces, addresses and routes, the few changes to them, and the lock.
 
-The only module that imports pyroute2, and of that only what encodes messages: its sockets bring in
-asyncio and ssl, and `pyroute2/__init__.py` brings in everything it has. Answers are taken apart
-here: with thousands of taps, pyroute2's own decoding takes longer than all the rest.
+Messages are packed and taken apart here, by the same few functions for rtnetlink and nftables, so
+that no foreign code handles them and importing costs nothing. The structures are those of
+linux/rtnetlink.h, if_link.h and if_addr.h, in the host's byte order.
 """
 
 import errno
@@ -12,38 +12,10 @@ import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from importlib.machinery import PathFinder
 from ipaddress import IPv4Network
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .errors import HelperError, InTheWay
-
-
-class _Unused(ModuleType):
-    """Stands for a module that takes milliseconds to import and is not used."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_, **__: self
-
-
-if "pyroute2" not in sys.modules:
-    # The package is found but not run: an empty module in its place lets its parts be imported.
-    found = PathFinder.find_spec("pyroute2")
-    sys.modules["pyroute2"] = ModuleType("pyroute2")
-    sys.modules["pyroute2"].__path__ = getattr(found, "submodule_search_locations", [])
-    # What it would log with, it only ever does in code that is not called here.
-    for unused in {"logging", "traceback"} - set(sys.modules):
-        sys.modules[unused] = _Unused(unused)
-
-# Only now is what stands in for the rest in place.
-from pyroute2.netlink import nlmsg  # noqa: E402  it needs the above
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # noqa: E402  as above
-from pyroute2.netlink.rtnl.rtmsg import rtmsg  # noqa: E402  as above
-
-for unused in ("logging", "traceback"):
-    if isinstance(sys.modules.get(unused), _Unused):
-        del sys.modules[unused]
 
 # linux/netlink.h, linux/if.h, asm-generic/socket.h
 REQUEST, ACK, DUMP, EXCL, CREATE = 1, 4, 0x300, 0x200, 0x400
@@ -59,18 +31,17 @@ DELLINK, GETLINK, SETLINK, NEWADDR, GETADDR, NEWROUTE, GETROUTE = 17, 18, 19, 20
 GETNEXTHOP = 106
 # Types of routes: what is delivered here; blackhole, unreachable, prohibit, throw. RTA_NH_ID.
 LOCAL, LEADS_NOWHERE, NH_ID = 2, (6, 7, 8, 9), 30
+# Attributes of an interface (IFLA_*), an address (IFA_*), a route (RTA_*).
+IFNAME, MTU, ALIAS, LINK_GROUP = 3, 4, 20, 27
+ADDRESS, LOCAL_ADDRESS = 1, 2
+DESTINATION, OUT_BY, PREFERRED_SOURCE = 1, 4, 7
+# RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_LINK, RTN_UNICAST
+MAIN_TABLE, BY_HAND, ON_LINK, UNICAST = 254, 3, 253, 1
 # linux/nfnetlink.h, NFPROTO_INET
 BATCH_BEGIN, BATCH_END, INET = 16, 17, 1
 # An address of its own on the rtnetlink bus, "tapd": a lock that goes with the process.
 LOCK_PORT = 0x74617064
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
-
-
-class _Link(nlmsg):  # type: ignore[misc]  # pyroute2 has no types, and its own takes 10 ms more
-    fields = (("family", "B"), ("__align", "x"), ("ifi_type", "H"), ("index", "i"), ("flags", "I"),
-              ("change", "I"))  # fmt: skip
-    nla_map = ((3, "name", "asciiz"), (4, "mtu", "uint32"), (20, "alias", "asciiz"),
-               (27, "group", "uint32"))  # fmt: skip
 
 
 class Link(NamedTuple):
@@ -123,55 +94,72 @@ class Kernel:
 
     def links(self) -> list[Link]:
         """All interfaces."""
-        return [_link(answer) for answer in self._ask(GETLINK, DUMP, _Link())]
+        return [_link(answer) for answer in self._ask(GETLINK, DUMP, _interface())]
 
     def addresses(self) -> list[Way]:
         """The network of every IPv4 address."""
-        answers = self._ask(GETADDR, DUMP, ifaddrmsg(), family=socket.AF_INET)
+        answers = self._ask(GETADDR, DUMP, _address())
         found = ((_integer(a[4:8]), attributes(a[8:]).get(1, b""), a[1]) for a in answers)
         return [Way(ifindex, _network(address, length)) for ifindex, address, length in found]
 
     def routes(self) -> list[Way]:
         """The IPv4 routes of all tables, by every interface that they leave by."""
-        answers = self._ask(GETROUTE, DUMP, rtmsg(), family=socket.AF_INET)
+        answers = self._ask(GETROUTE, DUMP, struct.pack("=B11x", socket.AF_INET))
         # A route can name a nexthop object instead of an interface.
         named = any(NH_ID in attributes(answer[12:]) for answer in answers)
         hops = _nexthops(self._nexthops()) if named else {}
         return [way for answer in answers for way in _ways(answer, hops)]
 
     def _nexthops(self) -> list[bytes]:
-        return self._exchange(self._route, GETNEXTHOP, DUMP, bytes(8))
+        return self._ask(GETNEXTHOP, DUMP, bytes(8))
 
     # Changes
 
     def find_tap(self, name: str) -> tuple[int, bool]:
         """The index of a tap, and whether nobody but its maker has had it open or changed it."""
-        (answer,) = self._ask(GETLINK, 0, _Link(), {"name": name})
+        (answer,) = self._ask(GETLINK, 0, _interface(), text(IFNAME, name))
         # linux/if_link.h: IFLA_LINKINFO, IFLA_INFO_DATA; a kernel before 4.20 tells none of it.
         tun = attributes(attributes(attributes(answer[16:]).get(18, b"")).get(2, b""))
         queues = sum(_integer(tun.get(kind, b"")) for kind in (TUN_QUEUES, TUN_DISABLED_QUEUES))
         changed = _integer(tun.get(TUN_PERSIST, b"")) or answer[2:4] != ETHERNET
         return _link(answer).ifindex, queues <= 1 and not changed and TUN_GROUP not in tun
 
-    def set_link(self, ifindex: int, up: bool | None = None, **values: str | int) -> None:
-        """Set up or down, `name`, `mtu`, `group` or `alias` of an interface, at once."""
-        flags = {} if up is None else {"flags": int(up), "change": IFF_UP}
-        self._ask(SETLINK, ACK, _Link(), values, index=ifindex, **flags)
+    def set_link(
+        self, ifindex: int, *, up: bool | None = None, name: str | None = None,
+        mtu: int | None = None, group: int | None = None, alias: str | None = None,
+    ) -> None:  # fmt: skip
+        """Change what is given of an interface, all at once."""
+        values = [integer(kind, value) for kind, value in ((MTU, mtu), (LINK_GROUP, group))
+                  if value is not None]  # fmt: skip
+        values += [text(kind, value) for kind, value in ((IFNAME, name), (ALIAS, alias))
+                   if value is not None]  # fmt: skip
+        flags, change = (0, 0) if up is None else (IFF_UP if up else 0, IFF_UP)
+        self._ask(SETLINK, ACK, _interface(ifindex, flags, change), *values)
 
-    def delete_link(self, ifindex: int = 0, **group: int) -> None:
-        """Delete an interface, or all of a device group in one grace period of the kernel's."""
-        self._ask(DELLINK, ACK, _Link(), group, index=ifindex)
+    def delete_link(self, ifindex: int) -> None:
+        """Delete an interface."""
+        self._ask(DELLINK, ACK, _interface(ifindex))
+
+    def delete_group(self, group: int) -> None:
+        """Delete all interfaces of a device group, in one grace period of the kernel's."""
+        self._ask(DELLINK, ACK, _interface(), integer(LINK_GROUP, group))
 
     def add_address(self, ifindex: int, address: str, length: int) -> None:
-        where = {"family": socket.AF_INET, "prefixlen": length, "index": ifindex}
-        values = {"IFA_LOCAL": address, "IFA_ADDRESS": address}
-        self._ask(NEWADDR, ACK | CREATE | EXCL, ifaddrmsg(), values, **where)
+        packed = socket.inet_aton(address)
+        values = attribute(LOCAL_ADDRESS, packed), attribute(ADDRESS, packed)
+        self._ask(NEWADDR, ACK | CREATE | EXCL, _address(ifindex, length), *values)
 
     def add_route(self, ifindex: int, to: str, source: str) -> None:
         """A route to one address over a link: main table, scope link, protocol boot, unicast."""
-        kind = {"family": socket.AF_INET, "table": 254, "scope": 253, "proto": 3, "type": 1}
-        values = {"RTA_DST": to, "RTA_OIF": ifindex, "RTA_PREFSRC": source}
-        self._ask(NEWROUTE, ACK | CREATE | EXCL, rtmsg(), values, dst_len=32, **kind)
+        # struct rtmsg: lengths of destination and source, tos, table, protocol, scope, type, flags
+        message = struct.pack(
+            "=BBBBBBBBI", socket.AF_INET, 32, 0, 0, MAIN_TABLE, BY_HAND, ON_LINK, UNICAST, 0
+        )
+        values = (
+            attribute(DESTINATION, socket.inet_aton(to)), integer(OUT_BY, ifindex),
+            attribute(PREFERRED_SOURCE, socket.inet_aton(source)),
+        )  # fmt: skip
+        self._ask(NEWROUTE, ACK | CREATE | EXCL, message, *values)
 
     # The exchange
 
@@ -193,13 +181,9 @@ class Kernel:
         self._nft.send(data)
         list(_answers(self._nft, self._sequence))
 
-    def _ask(
-        self, kind: int, flags: int, message: Any, values: dict[str, Any] | None = None, /,
-        **fields: int,
-    ) -> list[bytes]:  # fmt: skip
-        message.update(fields, attrs=list((values or {}).items()))
-        message.encode()
-        return self._exchange(self._route, kind, flags, bytes(message.data[16:]))
+    def _ask(self, kind: int, flags: int, message: bytes, *values: bytes) -> list[bytes]:
+        """What the kernel answers to a message of rtnetlink and its attributes."""
+        return self._exchange(self._route, kind, flags, message + b"".join(values))
 
     def _exchange(self, via: socket.socket, kind: int, flags: int, body: bytes) -> list[bytes]:
         for _ in range(20):
@@ -239,6 +223,24 @@ def attribute(kind: int, payload: bytes) -> bytes:
     return struct.pack("=HH", len(payload) + 4, kind) + payload + b"\0" * (-len(payload) % 4)
 
 
+def text(kind: int, value: str) -> bytes:
+    return attribute(kind, value.encode("ascii") + b"\0")
+
+
+def integer(kind: int, value: int) -> bytes:
+    return attribute(kind, struct.pack("=I", value))
+
+
+def _interface(ifindex: int = 0, flags: int = 0, change: int = 0) -> bytes:
+    """struct ifinfomsg: family, type, index, flags, and which of the flags to change."""
+    return struct.pack("=BxHiII", 0, 0, ifindex, flags, change)
+
+
+def _address(ifindex: int = 0, length: int = 0) -> bytes:
+    """struct ifaddrmsg: family, length of the prefix, flags, scope, index."""
+    return struct.pack("=BBBBI", socket.AF_INET, length, 0, 0, ifindex)
+
+
 def attributes(data: bytes) -> dict[int, bytes]:
     """Attributes by their kinds (RFC 3549, section 2.3); of a list, where all are of a kind, read
     attribute_list()."""
@@ -256,9 +258,9 @@ def attribute_list(data: bytes) -> Iterator[tuple[int, bytes]]:
 def _link(answer: bytes) -> Link:
     ifindex, flags = struct.unpack_from("=4xiI", answer)
     there = attributes(answer[16:])
-    texts = (there.get(kind, b"").rstrip(b"\0") for kind in (3, 20))
+    texts = (there.get(kind, b"").rstrip(b"\0") for kind in (IFNAME, ALIAS))
     name, alias = (words.decode("utf-8", "backslashreplace") for words in texts)
-    mtu, group, queues = (_integer(there.get(kind, b"")) for kind in (4, 27, 31))
+    mtu, group, queues = (_integer(there.get(kind, b"")) for kind in (MTU, LINK_GROUP, 31))
     return Link(ifindex, name, alias, group, mtu, bool(flags & IFF_UP), queues > 1)
 
 

@@ -17,7 +17,7 @@ MODULES = sorted(
 )
 # Each of these is imported by one module, so that another could take its place.
 ONLY = {
-    "pyroute2": "helper/netlink.py",
+    "pyroute2": "generator/interface.py",
     "prctl": "helper/caps.py",
     "jinja2": "generator/render.py",
     "docopt": "generator/cli.py",

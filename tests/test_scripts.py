@@ -262,6 +262,25 @@ def test_an_ifup_that_fails_ends_run_and_nothing_is_taken_down(run: Run) -> None
     assert run.ran() == ["ifup"]
 
 
+@pytest.mark.parametrize(("closed", "said"), [("<&-", "input"), (">&-", "output")])
+@pytest.mark.parametrize("how", ["helper-run", "nft-run"])
+@pytest.mark.parametrize("shell", SHELLS)
+def test_run_with_a_closed_stream_says_so_and_starts_nothing(
+    shell: str, how: str, closed: str, said: str, tmp_path: Path, requires: Callable[..., None]
+) -> None:
+    requires(SHELLS[shell][0])
+    run = Run(tmp_path, how, shell)
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" nobody {closed}', "sh", *run.argv], capture_output=True,
+        stdin=subprocess.DEVNULL, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert done.stderr == (
+        f"error: standard {said} is closed\nhint: start this with {closed[0]} /dev/null\n"
+    )
+    assert run.ran() == []
+
+
 @pytest.mark.parametrize("how", ["helper-run", "helper-helper", "helper-hooks"])
 def test_a_guest_that_is_running_keeps_its_tap(how: str, tmp_path: Path) -> None:
     """Somebody holds the tap open: a second run would end with taking it down."""

@@ -649,7 +649,6 @@ FILES = [
     "/usr/local/lib/tapdraft",
     "/usr/local/lib",
     "/usr/lib/python3/dist-packages/prctl.py",
-    "/usr/lib/python3/dist-packages/pyroute2/netlink/__init__.py",
     STDLIB,
     f"{STDLIB}/json",
     f"{STDLIB}/__pycache__",
@@ -657,7 +656,6 @@ FILES = [
     f"{STDLIB}/encodings/utf_8.py",
     "/usr/lib/python3/dist-packages/__pycache__",
     f"/usr/lib/python3/dist-packages/__pycache__/prctl.{CACHE_TAG}.pyc",
-    "/usr/lib/python3/dist-packages/pyroute2/__pycache__",
 ]
 
 
