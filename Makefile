@@ -146,7 +146,7 @@ cd $(STAGE)$(1) && find . -type f | LC_ALL=C sort | while read -r file; do \
 $(PYTHON) -I packaging/put-in-place $(DESTDIR)$(1)
 endef
 define copy_manuals
-$(call make_folders,$(addprefix $(MANDIR)/man,1 5 7 8))
+$(call make_folders,$(addprefix $(MANDIR)/man,$(sort $(subst .,,$(suffix $(1))))))
 for page in $(1); do \
 	$(INSTALL) -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page#man/} || exit 1; done
 endef
