@@ -298,8 +298,9 @@ def test_a_launcher_that_was_only_unlinked_refuses_after_a_while(target: Lab) ->
     copy = "/usr/local/libexec/tapdraft/earlier"
     target.run(
         ["sh", "-ec", f"""
-        make -C {SOURCE} BUILD=/tmp/earlier CPPFLAGS=-DREPLACED_SECONDS=-1 /tmp/earlier/tapdraft-helper
-        cp /tmp/earlier/tapdraft-helper {copy}; chgrp tapdraft {copy}
+        B=/tmp/earlier F=$B/tapdraft-helper
+        make -C {SOURCE} BUILD=$B CPPFLAGS=-DREPLACED_SECONDS=-1 $F
+        cp $F {copy}; chgrp tapdraft {copy}
         chmod 750 {copy}; setcap cap_net_admin=p {copy}"""],
         limit=180,
     ).check()  # fmt: skip
