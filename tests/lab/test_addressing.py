@@ -415,3 +415,38 @@ def test_cloud_init_takes_address_name_key_and_user_data_from_the_seed(
     guest.signal(signal.SIGTERM)
     guest.wait()
     lab.assert_no_residue(before)
+
+
+@pytest.fixture
+def newer_disk(lab: Lab, requires: Callable[..., None]) -> str:
+    """The same of Debian 13, whose systemd, 257, reads the address; UEFI starts it, too."""
+    requires("mmdebstrap", "syslinux", "mcopy", "mkfs.vfat", "sfdisk", "mke2fs")
+    built = subprocess.run(["sh", ROOT / "packaging/guest-disk", "--suite=trixie"], check=False,
+                           text=True, stdout=subprocess.PIPE)  # fmt: skip
+    assert built.returncode == 0
+    path = lab.write("/home/disk.img", "")
+    lab.run(["mount", "--bind", built.stdout.strip(), path]).check()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("method", "firmware"), [("credential", ""), ("cmdline", 'firmware = "uefi"\n')]
+)
+def test_a_newer_systemd_in_the_image_takes_the_address_that_it_is_handed(
+    lab: Lab, newer_disk: str, method: str, firmware: str
+) -> None:
+    """No process answers DHCP: what the guest knows is from its credentials or command line."""
+    lab.serve()
+    describe_disk(lab, newer_disk,
+                  f'qemu = ["-snapshot"]\naddressing = "{method}"\n{firmware}')  # fmt: skip
+    before = lab.snapshot()
+    guest = lab.guest(["tapdraft", "run", "guests.toml"], cwd=HOME)
+    guest.expect(r"guest: address \w+ UP 192\.168\.7\.2/30", BOOT)
+    guest.expect(r"guest: route default via 192\.168\.7\.1 dev \w+ .*proto static")
+    if method == "credential":
+        guest.expect("guest: hostname web$")
+    assert responders(lab) == []
+    guest.expect("guest: get http://web.example/ ok: hello from outside", BOOT)
+    guest.signal(signal.SIGTERM)
+    guest.wait()
+    lab.assert_no_residue(before)
