@@ -41,6 +41,18 @@ def conf(tmp_path: Path, text: str, **files: str) -> Path:
     return file
 
 
+@pytest.mark.parametrize(("said", "hint"), [("ramfs", "cpio.gz"), ("ext4 wic", "ext4")])
+def test_what_runqemu_finds_no_image_for_is_refused_with_a_type(
+    tmp_path: Path, said: str, hint: str
+) -> None:
+    """In the file ramfs is no other name of cpio.gz, and a list is no type."""
+    file = conf(tmp_path, f"qb_default_fstype = {said}\n", image="image.cpio.gz")
+    with pytest.raises(TapdraftError, match="expected one type of image") as refused:
+        convert(str(file), file.parent)
+    assert refused.value.hint == f"add --type={hint} to the command"
+    assert convert(str(file), file.parent, hint).text
+
+
 def test_shell_commands_are_named_and_never_run(tmp_path: Path) -> None:
     victim = tmp_path / "ran"
     file = conf(tmp_path, f"qb_setup_cmd = touch {victim}\nqb_cleanup_cmd = touch {victim}\n")

@@ -4,6 +4,7 @@ import glob
 import os
 from pathlib import Path
 
+from ..errors import USAGE, TapdraftError
 from .reading import Variables
 
 WIC = ("wic", "wic.zst", "wic.vmdk", "wic.qcow2", "wic.vdi", "wic.vhd", "wic.vhdx")
@@ -22,11 +23,21 @@ class Files:
     """
 
     def __init__(self, conf: str, variables: Variables, fstype: str = "") -> None:
+        self.conf = conf
         self.deploy = Path(conf).resolve().parent
         self.variables = variables
         self.missing: list[Path] = []
-        fstype = fstype or self.value("QB_DEFAULT_FSTYPE") or "ext4"
-        self.fstype = _OTHER_NAMES.get(fstype, fstype)
+        self.fstype = _OTHER_NAMES.get(fstype, fstype) or self._default()
+
+    def _default(self) -> str:
+        """What QB_DEFAULT_FSTYPE says: one type, which is the end of a file's name."""
+        found = self.value("QB_DEFAULT_FSTYPE") or "ext4"
+        if len(found.split()) != 1 or found == "ramfs":
+            what = f"expected one type of image in QB_DEFAULT_FSTYPE, found {found!r}"
+            first = found.split()[0] if found.split() else "ext4"
+            hint = f"add --type={'cpio.gz' if first == 'ramfs' else first} to the command"
+            raise TapdraftError(f"{self.conf}: {what}", hint, USAGE)
+        return _OTHER_NAMES.get(found, found)
 
     def value(self, name: str) -> str:
         return self.variables[name].value if name in self.variables else ""

@@ -107,9 +107,10 @@ def _tap(theirs: Command, ours: Command) -> None:
 
 
 def _loopback(theirs: Command, _ours: Command) -> None:
-    theirs.netdev = [
-        re.sub(r"hostfwd=(tcp|udp)::", r"hostfwd=\1:127.0.0.1:", one) for one in theirs.netdev
-    ]
+    told = [re.sub(r"hostfwd=(tcp|udp)::", r"hostfwd=\1:127.0.0.1:", one) for one in theirs.netdev]
+    for index, one in enumerate(told):
+        kind, *parts = one.split(",")
+        theirs.netdev[index] = ",".join([kind, *sorted(parts)])
 
 
 def _cursor(theirs: Command, _ours: Command) -> None:
