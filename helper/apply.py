@@ -5,8 +5,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import groupby
-from typing import get_args
 
 from . import firewall, host
 from . import plan as p
@@ -14,14 +12,6 @@ from .errors import HelperError, InTheWay
 from .netlink import Kernel, Link
 from .request import Request
 from .state import UNFINISHED, State, owner, read
-
-# Taps of many requests are made together and switched on together.
-_ORDER = get_args(p.Operation)
-# What is done in one go: one transaction, one deletion, one look at the connections.
-_TOGETHER: dict[type, int] = {
-    p.EnsureRuleset: 1, p.AddUplink: 1, p.ForwardPort: 1, p.RemoveForward: 2, p.DeleteTap: 3,
-    p.SetUp: 4,
-}  # fmt: skip
 
 _ALL_DOWN = (
     "every user who has a tap (ip link show type tun) takes theirs down: tapdraft-helper down --all"
@@ -220,10 +210,34 @@ class Work:
 
 
 def _steps(plan: Iterable[p.Operation]) -> list[list[p.Operation]]:
-    """The plan in the order of _ORDER, what is done in one go as one step."""
-    ordered = sorted(plan, key=lambda operation: _ORDER.index(type(operation)))
-    groups = groupby(ordered, lambda operation: _TOGETHER.get(type(operation), id(operation)))
-    return [list(group) for _, group in groups]
+    """The steps of a plan in their order, each of one operation or of what is done in one go.
+
+    Taps are deleted before the rules that guard them, and guarded before they are switched on.
+    """
+    operations = list(plan)
+
+    def each(kind: type[p.Operation]) -> list[list[p.Operation]]:
+        return [[operation] for operation in operations if type(operation) is kind]
+
+    def at_once(*kinds: type[p.Operation]) -> list[list[p.Operation]]:
+        step = [o for kind in kinds for o in operations if type(o) is kind]
+        return [step] if step else []
+
+    return [
+        *at_once(p.RemoveForward),  # one transaction of nftables
+        *at_once(p.DeleteTap),  # one deletion of a group
+        *each(p.CreateTap),
+        *each(p.HardenTap),
+        *each(p.AddAddress),
+        *at_once(p.EnsureRuleset, p.AddUplink, p.ForwardPort),  # one transaction of nftables
+        *each(p.EnableForwarding),
+        *at_once(p.SetUp),  # one look at the connections
+        *each(p.AddRoute),
+        *each(p.PersistTap),
+        *each(p.RestoreForwarding),
+        *each(p.RemoveUplink),
+        *each(p.RemoveRuleset),
+    ]
 
 
 def _failed(operation: p.Operation, error: OSError) -> str:

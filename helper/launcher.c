@@ -79,7 +79,9 @@ static int check_arguments(int argc, char **argv)
         if (strncmp(argv[i], "--fd=", 5) != 0)
             continue;
         char *end = argv[i];
-        long number = argv[i][5] >= '1' && argv[i][5] <= '9' ? strtol(argv[i] + 5, &end, 10) : -1;
+        long number = -1;
+        if (argv[i][5] >= '1' && argv[i][5] <= '9')
+            number = strtol(argv[i] + 5, &end, 10);
         refuse_if(keep != -1 || *end || number < 3 || number > 1023, USAGE, "--fd= is not one descriptor", "",
                   "give it once, as --fd=N with N from 3 to 1023");
         keep = (int)number;
@@ -120,8 +122,12 @@ static void check_privilege(int without)
     struct __user_cap_data_struct set[2];
     refuse_replaced();
     need(syscall(SYS_capget, &header, set) == 0, "read the capabilities");
-    if (WRAPPED) /* started by NixOS's wrapper, which has to make the capability ambient: keep Permitted alone */
-        set->effective = set->inheritable = 0, need(!syscall(SYS_capset, &header, set), "empty the ambient set");
+    if (WRAPPED) {
+        /* NixOS's wrapper has to make the capability ambient: keep Permitted alone. */
+        set[0].effective = 0;
+        set[0].inheritable = 0;
+        need(syscall(SYS_capset, &header, set) == 0, "empty the ambient set");
+    }
     refuse_if(getuid() != geteuid() || getgid() != getegid(), IN_THE_WAY, "real and effective ids differ", "",
               "this file must be neither setuid nor setgid: as root, chmod ug-s FILE");
     if (without) { /* only the policy is to be told, to root as well */
@@ -130,7 +136,8 @@ static void check_privilege(int without)
         need(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0, "become undumpable");
         return;
     }
-    if (!set[0].permitted && !set[1].permitted) explain_missing_capability();
+    if (!set[0].permitted && !set[1].permitted)
+        explain_missing_capability();
     refuse_if(getuid() == 0 || !(WRAPPED || getauxval(AT_SECURE)), IN_THE_WAY,
               "the caller already holds the privilege that this file gives", "", RUN_DIRECTLY);
     refuse_if(set[0].permitted != 1U << CAP_NET_ADMIN || set[1].permitted || set[0].effective || set[1].effective,
@@ -143,7 +150,10 @@ static void check_privilege(int without)
 static int socket_option(int fd, int option)
 {
     int value = -1;
-    return getsockopt(fd, SOL_SOCKET, option, &value, &(socklen_t){ sizeof value }) == 0 ? value : -1;
+    socklen_t size = sizeof value;
+    if (getsockopt(fd, SOL_SOCKET, option, &value, &size) != 0)
+        return -1;
+    return value;
 }
 
 static void close_descriptors(int keep) /* 3 */
@@ -183,7 +193,9 @@ static void refuse_others(const char *path, const struct stat *found, int plain)
 static int check_owner(const char *path, const struct stat *found, int kind, struct FTW *where) /* 6 */
 {
     (void)where;
-    refuse_others(path, found, kind == FTW_D ? S_ISDIR(found->st_mode) : kind == FTW_F && S_ISREG(found->st_mode));
+    int folder = kind == FTW_D && S_ISDIR(found->st_mode);
+    int file = kind == FTW_F && S_ISREG(found->st_mode);
+    refuse_others(path, found, folder || file);
     return FTW_CONTINUE;
 }
 
@@ -199,7 +211,9 @@ static int check_library(const char *path, const struct stat *found, int kind, s
         return FTW_CONTINUE;
     }
     check_owner(path, found, kind, where);
-    return strcmp(name, "dist-packages") == 0 || strcmp(name, "site-packages") == 0 ? FTW_SKIP_SUBTREE : FTW_CONTINUE;
+    if (strcmp(name, "dist-packages") == 0 || strcmp(name, "site-packages") == 0)
+        return FTW_SKIP_SUBTREE;
+    return FTW_CONTINUE;
 }
 
 static void check_files(void)
@@ -216,11 +230,14 @@ static void check_files(void)
     for EACH(i, libraries)
         refuse_if(nftw(libraries[i], check_library, 16, FTW_PHYS | FTW_ACTIONRETVAL) != 0, IN_THE_WAY,
                   "missing: ", libraries[i], REINSTALL);
-    for EACH(i, compiled)
-        if (lstat(compiled[i], &found) == 0)
-            check_owner(compiled[i], &found, S_ISDIR(found.st_mode) ? FTW_D : FTW_F, NULL);
-        else
+    for EACH(i, compiled) {
+        if (lstat(compiled[i], &found) == 0) {
+            int kind = S_ISDIR(found.st_mode) ? FTW_D : FTW_F;
+            check_owner(compiled[i], &found, kind, NULL);
+        } else {
             refuse_if(errno != ENOENT, IN_THE_WAY, "cannot be looked at: ", compiled[i], REINSTALL);
+        }
+    }
 }
 
 /* A rule is for an inode, and /proc makes new ones when memory is short, unless a path is held: those stay open. */
@@ -251,14 +268,28 @@ static int confine_paths(void)
     int abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     if (abi == -1 && (errno == ENOSYS || errno == EOPNOTSUPP))
         return 0;
-    const __u64 known = (1 << (abi >= 5 ? 16 : abi >= 3 ? 15 : abi == 2 ? 14 : 13)) - 1;
-    const struct { __u64 files, network, scope; } handled = { known, abi >= 4 ? 3 : 0, abi >= 6 ? 3 : 0 };
-    int ruleset = abi < 1 ? -1 : (int)syscall(SYS_landlock_create_ruleset, &handled, sizeof handled, 0);
+    int file_rights = 13;
+    if (abi >= 5)
+        file_rights = 16;
+    else if (abi >= 3)
+        file_rights = 15;
+    else if (abi == 2)
+        file_rights = 14;
+    const __u64 known = (1 << file_rights) - 1;
+    const struct { __u64 files, network, scope; } handled = {
+        known,
+        abi >= 4 ? 3 : 0,
+        abi >= 6 ? 3 : 0,
+    };
+    int ruleset = -1; /* with this, the first rule fails */
+    if (abi >= 1)
+        ruleset = (int)syscall(SYS_landlock_create_ruleset, &handled, sizeof handled, 0);
     for EACH(i, readable)
         allow_path(ruleset, reading, readable[i]);
     for EACH(i, writable)
         allow_path(ruleset, known & writing, writable[i]);
-    need(syscall(SYS_landlock_restrict_self, ruleset, 0) == 0 && close(ruleset) == 0, "enter Landlock");
+    need(syscall(SYS_landlock_restrict_self, ruleset, 0) == 0, "enter Landlock");
+    need(close(ruleset) == 0, "enter Landlock");
     return abi;
 }
 
@@ -285,8 +316,10 @@ static const char *confine_calls(void)
     if (prctl(PR_SET_SECCOMP, 2, NULL) == -1 && errno == EINVAL) /* EFAULT, if it had them */
         return "none";
     need(seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) == 0, "make a filter");
-    for EACH(i, harmless)
-        need(!seccomp_rule_add(filter, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name(harmless[i]), 0), harmless[i]);
+    for EACH(i, harmless) {
+        int call = seccomp_syscall_resolve_name(harmless[i]);
+        need(seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 0) == 0, harmless[i]);
+    }
     for EACH(i, ioctls) /* the kernel looks at 32 bits */
         ALLOW(ioctl, 1, SCMP_A1(SCMP_CMP_MASKED_EQ, ~0U, ioctls[i]));
     ALLOW(prctl, 1, SCMP_A0(SCMP_CMP_MASKED_EQ, ~0U, PR_CAPBSET_READ));
@@ -346,7 +379,11 @@ int main(int argc, char **argv)
     check_files();
     need(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "give up new privileges");
     int abi = confine_paths();
-    snprintf(landlock, sizeof landlock, abi ? "%d" : "none", abi);
-    snprintf(hardening, sizeof hardening, "TAPDRAFT_HARDENING=landlock=%s seccomp=%s", landlock, confine_calls());
+    const char *filter = confine_calls();
+    if (abi == 0)
+        snprintf(landlock, sizeof landlock, "none");
+    else
+        snprintf(landlock, sizeof landlock, "%d", abi);
+    snprintf(hardening, sizeof hardening, "TAPDRAFT_HARDENING=landlock=%s seccomp=%s", landlock, filter);
     return run_python(argc, argv);
 }

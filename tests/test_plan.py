@@ -103,12 +103,25 @@ def test_the_mark_changes_with_the_rules() -> None:
     assert plan.MARK not in plan.EARLIER
 
 
+def steps_of_all() -> list[list[plan.Operation]]:
+    """The steps of a plan that has two operations of each kind, the last kind first."""
+    each = [kind(*["1"] * len(kind._fields)) for kind in OPERATIONS]
+    return apply._steps([*reversed(each), *reversed(each)])
+
+
 def test_operations_of_many_taps_are_carried_out_in_an_order_that_names_them_all() -> None:
-    assert set(apply._ORDER) == set(OPERATIONS)
+    done = [type(operation) for step in steps_of_all() for operation in step]
+    assert done == [kind for kind in OPERATIONS for _ in range(2)]
+
+
+def test_what_is_done_in_one_go_is_one_step() -> None:
+    together = [{type(operation) for operation in step} for step in steps_of_all() if len(step) > 1]
+    rules = {plan.EnsureRuleset, plan.AddUplink, plan.ForwardPort}
+    assert together == [{plan.RemoveForward}, {plan.DeleteTap}, rules, {plan.SetUp}]
 
 
 def test_taps_of_many_requests_are_guarded_before_they_are_on_and_until_they_are_gone() -> None:
-    place = apply._ORDER.index
+    place = [type(operation) for step in steps_of_all() for operation in step].index
     for guard in (plan.HardenTap, plan.EnsureRuleset, plan.AddUplink, plan.ForwardPort):
         assert place(plan.CreateTap) < place(guard) < place(plan.SetUp) < place(plan.PersistTap)
     assert place(plan.DeleteTap) < place(plan.RemoveUplink) < place(plan.RemoveRuleset)
