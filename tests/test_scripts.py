@@ -215,25 +215,39 @@ def test_a_script_that_needs_the_helper_says_so(how: str, tmp_path: Path) -> Non
 class Run:
     """A `run` whose ifup, ifdown and qemu are stand-ins that write down when they ran."""
 
-    def __init__(self, folder: Path, how: str, shell: str) -> None:
+    def __init__(self, folder: Path, how: str, shell: str, guest: str = "plain/web") -> None:
         self.folder = folder
         self.log = folder / "log"
-        self.argv = [*SHELLS[shell], staged(GOLDEN / "plain" / how / "web/run", folder)]
+        scenario, name = guest.split("/")
+        self.argv = [*SHELLS[shell], staged(GOLDEN / scenario / how / name / "run", folder)]
+        self.env = {"XDG_RUNTIME_DIR": str(folder)}
         os.mkfifo(folder / "ready")
         self.program("ifup", "")
         self.program("ifdown", "")
         self.program("qemu", "")
 
     def program(self, name: str, then: str) -> None:
-        program(self.folder / name, f'#!/bin/sh\necho {name} >> "{self.log}"\n{then}\n')
+        line = f'echo {name} >> "{self.log}"'
+        if name == "qemu":
+            line = f'[ "${{1:-}}" != --check ] || exit 0\n{line}'
+        program(self.folder / name, f"#!/bin/sh\n{line}\n{then}\n")
 
     def ran(self) -> list[str]:
         return self.log.read_text().split() if self.log.exists() else []
 
     def start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+            self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=self.env,
+        )  # fmt: skip
+
+    def locks(self) -> list[Path]:
+        return list(self.folder.glob(".tapdraft-run-*"))
+
+    def link(self, name: str, content: str) -> None:
+        """What the kernel would say of the tap."""
+        (self.folder / "td-web").mkdir(exist_ok=True)
+        (self.folder / "td-web" / name).write_text(f"{content}\n")
 
     def until_qemu_is_there(self) -> None:
         """Wait for the stand-in that was told to write to `ready`."""
@@ -292,17 +306,18 @@ def test_a_guest_that_is_running_keeps_its_tap(how: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("how", ["helper-run", "helper-helper", "helper-hooks"])
+@pytest.mark.parametrize("how", ["helper-run", "helper-helper", "helper-hooks", "nft-run"])
 @pytest.mark.parametrize(("file", "content"), [("carrier", "1"), ("ifindex", "8")])
 def test_a_run_takes_down_no_tap_that_another_has_by_now(
     file: str, content: str, how: str, shell: str, tmp_path: Path, requires: Callable[..., None]
 ) -> None:
     """Another's qemu has it open, or it was made anew; what is still this run's goes."""
-    requires(SHELLS[shell][0])
+    requires(SHELLS[shell][0], "setpriv", "script")
     run = Run(tmp_path, how, shell)
-    (tmp_path / "td-web").mkdir()
-    for name, before in (("carrier", "0"), ("ifindex", "7")):
-        (tmp_path / "td-web" / name).write_text(f"{before}\n")
+    if how == "nft-run":
+        run.argv.append("root")
+    run.link("carrier", "0")
+    run.link("ifindex", "7")
     assert run.start().wait(20) == 0
     assert run.ran()[-1] == "ifdown"
     run.log.unlink()
@@ -310,6 +325,148 @@ def test_a_run_takes_down_no_tap_that_another_has_by_now(
     assert run.start().wait(20) == 1
     taken = how == "helper-helper" and file == "ifindex"  # there its tap comes after its start
     assert ("ifdown" in run.ran()) == taken
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("how", ["helper-run", "helper-helper", "helper-hooks"])
+def test_of_two_runs_at_once_the_loser_starts_and_removes_nothing(
+    how: str, shell: str, tmp_path: Path, requires: Callable[..., None]
+) -> None:
+    """The winner is about to make its tap, or its qemu has not yet opened it."""
+    requires(SHELLS[shell][0], "flock")
+    run = Run(tmp_path, how, shell)
+    first = "qemu" if how == "helper-helper" else "ifup"
+    run.program(first, f": > '{run.folder}/ready'\nread -r go")
+    winner = run.start()
+    run.until_qemu_is_there()
+    run.link("carrier", "0")
+    loser = run.start()
+    _, said = loser.communicate(b"\n", 20)
+    assert (loser.returncode, b"guest web is running already" in said) == (4, True)
+    assert run.ran() == [first]
+    winner.communicate(b"\n", 20)
+    assert run.ran() == [first, *(["qemu"] if first == "ifup" else []), "ifdown"]
+    assert run.locks() == []
+    assert winner.returncode == 0
+
+
+def test_a_guest_goes_on_being_running_when_only_its_run_was_killed(run: Run) -> None:
+    run.program("qemu", f": > '{run.folder}/ready'\nread -r never")
+    killed = run.start()
+    run.until_qemu_is_there()
+    killed.kill()
+    killed.wait()
+    assert run.start().wait(20) == 4
+    assert run.ran() == ["ifup", "qemu"]
+    assert killed.stdin is not None
+    killed.stdin.close()
+
+
+def test_a_tap_that_was_up_before_stays_up(run: Run) -> None:
+    run.link("ifindex", "7")
+    run.program("ifup", "echo td-web is up already")
+    out, said = run.start().communicate(b"", 20)
+    assert run.ran() == ["ifup", "qemu"]
+    assert out == b"td-web is up already\n"
+    assert b"[#] the tap td-web was up before this run: it stays\n" in said
+    assert run.locks() == []
+
+
+def test_a_tap_of_a_run_that_was_killed_goes_with_the_next(run: Run) -> None:
+    run.link("ifindex", "7")
+    run.program("ifup", "echo td-web is up")
+    run.program("qemu", "kill -KILL $PPID")
+    assert run.start().wait(20) == -signal.SIGKILL
+    assert run.ran() == ["ifup", "qemu"]
+    run.program("ifup", "echo td-web is up already")
+    run.program("qemu", "")
+    assert run.start().wait(20) == 0
+    assert run.ran() == ["ifup", "qemu", "ifup", "qemu", "ifdown"]
+    assert run.locks() == []
+
+
+def test_without_a_folder_of_ones_own_a_tap_that_is_there_is_anothers(run: Run) -> None:
+    for folder in ("relative", "/nonexistent", "/tmp"):  # the last one is open to everybody
+        run.env = {"XDG_RUNTIME_DIR": folder}
+        run.program("ifup", "echo td-web is up already")
+        _, said = run.start().communicate(b"", 20)
+        assert b"error: the tap td-web is up already, and another run may have it\n" in said
+        assert run.ran() == ["ifup"]
+        run.log.unlink()
+    run.program("ifup", "")
+    assert run.start().wait(20) == 0
+    assert run.ran() == ["ifup", "qemu", "ifdown"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("missing", ["qemu", "file", "tapdraft", "helper", ""])
+def test_run_says_what_is_missing_before_it_makes_the_tap(
+    missing: str, shell: str, tmp_path: Path, requires: Callable[..., None]
+) -> None:
+    """All four scripts are the real ones; each program that they start is a stand-in."""
+    requires(SHELLS[shell][0])
+    run = Run(tmp_path, "helper-run", shell, "addressing/any")
+    for name in ("ifup", "qemu", "ifdown"):
+        (tmp_path / name).unlink()
+        staged(GOLDEN / "addressing/helper-run/any" / name, tmp_path)
+    # The machine's own must not be found in the place of one that is missing.
+    text = (tmp_path / "qemu").read_text().replace("qemu-system-x86_64", "qemu-stand-in")
+    (tmp_path / "qemu").write_text(text)
+    told = {"qemu": "error: qemu-stand-in is not installed",
+            "file": "error: no file any.img can be read here",
+            "tapdraft": "error: tapdraft is not here",
+            "helper": "error: tapdraft-helper is not here",
+            "": ""}[missing]  # fmt: skip
+    log = f'echo "${{0##*/}}" "$1" >> "{run.log}"'
+    for name, kind, says in (("qemu-stand-in", "qemu", ""), ("tapdraft", "tapdraft", "ready"),
+                             ("tapdraft-helper", "helper", "td-any is up")):  # fmt: skip
+        if kind != missing:
+            program(tmp_path / "bin" / name, f"#!/bin/sh\n{log}\necho {says}\n")
+    if missing != "file":
+        (tmp_path / "any.img").touch()
+    run.env["TAPDRAFT_FILES"] = str(tmp_path)
+    process = run.start()
+    _, said = process.communicate(b"", 20)
+    assert told in said.decode()
+    assert process.returncode == (4 if missing else 0), said
+    ran = run.log.read_text() if run.log.exists() else ""
+    assert ("tapdraft-helper up" in ran) == (not missing)
+    assert run.locks() == []
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("always", [False, True])
+def test_what_answers_dhcp_and_is_killed_is_started_again_and_run_says_so(
+    always: bool, shell: str, tmp_path: Path, requires: Callable[..., None]
+) -> None:
+    requires(SHELLS[shell][0], "setsid")
+    run = Run(tmp_path, "helper-run", shell, "addressing/any")
+    (tmp_path / "td-any").mkdir()
+    (tmp_path / "td-any/ifindex").write_text("7\n")
+    lives = "false" if always else f"[ -e '{tmp_path}/second' ]"
+    run.program("bin/tapdraft", f"""echo ready
+exec > /dev/null
+if {lives}; then
+    exec sleep 600
+fi
+: > '{tmp_path}/second'
+kill -KILL $$""")
+    run.program("qemu", "read -r go")
+    process = run.start()
+    assert process.stderr is not None
+    assert process.stdin is not None
+    said = b""
+    last = b"nobody answers it now\n" if always else b"it is started again\n[#] tapdraft dhcp"
+    while last not in said:
+        line = process.stderr.readline()
+        assert line
+        said += line
+    process.stdin.write(b"\n")
+    process.stdin.close()
+    assert process.wait(20) == 0
+    again = b"[#] what answers the guest's DHCP has ended (status 137): it is started again\n"
+    assert said.count(again) == (2 if always else 1)
+    assert said.count(b"[#] tapdraft dhcp --tap=td-any") == (3 if always else 2)
 
 
 def test_an_ifdown_that_fails_is_told_unless_qemu_failed_first(run: Run) -> None:

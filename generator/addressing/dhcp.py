@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def adds(guest: "Guest") -> Addition:
-    return Addition(beside=("tapdraft", "dhcp", "--background", *responder(guest)),
+    return Addition(beside=("tapdraft", "dhcp", *responder(guest)),
                     as_root=dnsmasq(guest))  # fmt: skip
 
 

@@ -88,6 +88,22 @@ def test_run_answers_the_guests_dhcp_and_tells_when_it_is_there(lab: Lab) -> Non
     lab.assert_no_residue(before)
 
 
+def test_run_says_that_what_answers_dhcp_was_killed_and_starts_it_again(lab: Lab) -> None:
+    describe(lab, "tapdraft.dhcp=1", addressing='"dhcp"')
+    before = lab.snapshot()
+    guest = lab.guest(["tapdraft", "run", "guests.toml"], cwd=HOME)
+    guest.expect("guest: dhcp ok", 120)
+    guest.expect("guest: ready", 60)
+    (killed,) = responders(lab)
+    lab.run(["kill", "-KILL", str(killed)]).check()
+    guest.expect(r"\[#\] what answers the guest's DHCP has ended \(status 137\)")
+    guest.type("udhcpc -f -q -n -t 20 -T 1 -i eth0 -s /bin/true")
+    guest.expect(r"lease of 192\.168\.7\.2 obtained", 60)
+    assert responders(lab) != [killed]
+    assert guest.poweroff() == 0
+    lab.assert_no_residue(before)
+
+
 def unpacked(lab: Lab, initrd: str, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     packed = lab.site.path(initrd).read_bytes()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 from collections.abc import Callable
 
@@ -157,6 +159,36 @@ def test_run_takes_down_the_tap_of_a_qemu_that_was_killed(bench: Bench) -> None:
     guest.expect("guest: ready$")
     bench.lab.run(["kill", "-KILL", str(guest.qemu())], user="alice").check()
     assert guest.wait() == 128 + signal.SIGKILL
+    bench.lab.assert_no_residue(bench.before)
+
+
+def test_two_runs_of_one_guest_at_once_are_one_guest(bench: Bench) -> None:
+    """Neither has its tap when both start; the one that loses takes nothing away."""
+    bench.add("web", GOES_OUT)
+    bench.render()
+    both = [bench.run("web"), bench.run("web")]
+    ends = {os.pidfd_open(guest.pid): guest for guest in both}
+    ended, _, _ = select.select(list(ends), [], [], 60)
+    (lost,) = (ends[end] for end in ended)
+    (won,) = (guest for guest in both if guest is not lost)
+    for end in ends:
+        os.close(end)
+    assert lost.wait() == 4
+    assert "error: guest web is running already" in lost.console
+    assert "qemu-system" not in lost.console
+    got_out(won)
+    bench.end(won)
+
+
+def test_a_tap_that_was_up_before_a_run_is_up_after_it(bench: Bench) -> None:
+    bench.add("web", "")
+    bench.render()
+    bench.lab.run([f"{HOME}/scripts/web/ifup"], user="alice").check()
+    guest = bench.run("web")
+    guest.expect("guest: ready$")
+    assert guest.poweroff() == 0
+    assert [tap.name for tap in bench.lab.tapdraft().taps] == ["td-web"]
+    bench.lab.run([f"{HOME}/scripts/web/ifdown"], user="alice").check()
     bench.lab.assert_no_residue(bench.before)
 
 
