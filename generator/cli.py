@@ -16,6 +16,7 @@ Usage:
   tapdraft import [--output=FILE] [--type=FSTYPE] QEMUBOOT_CONF
   tapdraft list [--json]
   tapdraft check [--json] [FILE]
+  tapdraft check --policy [FILE]
   tapdraft --help
   tapdraft --version
 
@@ -59,6 +60,8 @@ Options:
   --all           take down all your taps
   --tap=TAP       the tap to answer on; tapdraft dhcp --tap=TAP --help lists the other options
   --json          print JSON, for programs
+  --policy        print what the administrator's policy permits to you, and with FILE whether
+                  it permits what the guests need
   --help          print this text; tapdraft COMMAND --help is about that command
   --version       print the version
 
@@ -277,4 +280,6 @@ def _check(arguments: Arguments) -> int:
 
     file = arguments["FILE"]
     guests = description.load(file).guests if file else ()
+    if arguments["--policy"]:
+        return ask.policy(line(requests.up(guest)) for guest in guests if guest.has_tap)
     return check.check(Place(guests, Path(file or ".").parent), as_json=arguments["--json"])
