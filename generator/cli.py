@@ -197,6 +197,7 @@ def _run(arguments: Arguments) -> int:
     for finding in check_qemu.parts(Place(guests, Path(file).parent)):
         raise TapdraftError(finding.what, finding.fix, IN_THE_WAY)
     _need_ports(guests)
+    guests = given.with_name_servers(guests)
     with run.folder(arguments["--output"]) as folder:
         _write(arguments, described, guests, folder)
         script = folder / guests[0].name / "run"
@@ -226,6 +227,10 @@ def _write(arguments: Arguments, described: Any, guests: Any, folder: Path) -> l
     for guest in guests:
         if guest.reader.lacks_driver:
             print(f"warning: guest {guest.name}: {plain(guest.reader.why)}", file=sys.stderr)
+        if given.lacks_name_servers(guest) and arguments["render"]:
+            what = "its scripts name no name server, so it cannot look up host names"
+            print(f"warning: guest {guest.name}: {what}", file=sys.stderr)
+            print('hint: write dns = ["9.9.9.9"] below [network]', file=sys.stderr)
     return list(files)
 
 
