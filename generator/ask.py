@@ -40,6 +40,16 @@ def is_client(path: Path) -> bool:
 
 def ask(lines: Iterable[str]) -> int:
     """Give the helper these requests, all in one call; its exit status."""
+    return _call(lines, "-")
+
+
+def policy(lines: Iterable[str]) -> int:
+    """Let the helper print what its policy permits, and whether these requests are; its status."""
+    told = list(lines)
+    return _call(told, "--check-policy", *(["-"] if told else []))
+
+
+def _call(lines: Iterable[str], *words: str) -> int:
     path = find()
     if path is None:
         raise TapdraftError(
@@ -53,4 +63,4 @@ def ask(lines: Iterable[str]) -> int:
             f"as root: {grant(path)}; then log out and in again", IN_THE_WAY,
         )  # fmt: skip
     text = "".join(f"{line}\n" for line in lines)
-    return subprocess.run([path, "-"], input=text.encode(), check=False).returncode
+    return subprocess.run([path, *words], input=text.encode(), check=False).returncode

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 
 from . import shell
+from .addressing.reader import NOBODY
 from .finding import Finding, Place, error, warning
 
 _DHCP = 'addressing = "dhcp"   (in the description)'
@@ -14,7 +15,8 @@ def responder(place: Place) -> Iterator[Finding]:
     names = [guest.name for guest in place.tapped if guest.addressing == "dhcp"]
     if names and shutil.which("tapdraft", path=shell.PATH) is None:
         yield error(
-            "addressing", f"guest {names[0]}: its scripts do not find tapdraft, to answer its DHCP",
+            "addressing",
+            f"guest {names[0]}: its scripts do not find the command tapdraft, to answer its DHCP",
             "make install-command   (as root; or your distribution's package)",
         )  # fmt: skip
 
@@ -23,7 +25,7 @@ def listener(place: Place) -> Iterator[Finding]:
     """What the guest's files told when the description was read. Files that are not there are
     another check's."""
     for guest in place.tapped:
-        if guest.addressing != "kernel" or guest.reader.reads:
+        if guest.addressing != "kernel" or guest.reader.reads or guest.reader is NOBODY:
             continue
         what = f"guest {guest.name}: {guest.reader.why}"
         if guest.reader.reads is False:

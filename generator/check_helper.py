@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ..helper import policy as helper_policy
 from ..helper.caller import Caller
-from ..helper.commands import line
 from ..helper.errors import HelperError
 from . import ask, requests
 from .finding import Finding, Place, error, grant, group_of, in_group_since, user, warning
@@ -114,8 +113,7 @@ def policy(place: Place) -> Iterator[Finding]:
             if not permitted:
                 yield error(
                     "policy", f"guest {request.name}: {why}",
-                    "change the description, or ask the administrator for more: "
-                    f"tapdraft-helper --explain {line(request)}",
+                    "see what you may ask for: tapdraft check --policy",
                 )  # fmt: skip
     except HelperError as failure:
         yield error("policy", str(failure), failure.hint or "see tapdraft-policy.conf(5)")

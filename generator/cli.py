@@ -16,6 +16,7 @@ Usage:
   tapdraft import [--output=FILE] [--type=FSTYPE] QEMUBOOT_CONF
   tapdraft list [--json]
   tapdraft check [--json] [FILE]
+  tapdraft check --policy [FILE]
   tapdraft --help
   tapdraft --version
 
@@ -59,6 +60,8 @@ Options:
   --all           take down all your taps
   --tap=TAP       the tap to answer on; tapdraft dhcp --tap=TAP --help lists the other options
   --json          print JSON, for programs
+  --policy        print what the administrator's policy permits to you, and with FILE whether
+                  it permits what the guests need
   --help          print this text; tapdraft COMMAND --help is about that command
   --version       print the version
 
@@ -194,6 +197,7 @@ def _run(arguments: Arguments) -> int:
     for finding in check_qemu.parts(Place(guests, Path(file).parent)):
         raise TapdraftError(finding.what, finding.fix, IN_THE_WAY)
     _need_ports(guests)
+    guests = given.with_name_servers(guests)
     with run.folder(arguments["--output"]) as folder:
         _write(arguments, described, guests, folder)
         script = folder / guests[0].name / "run"
@@ -223,6 +227,10 @@ def _write(arguments: Arguments, described: Any, guests: Any, folder: Path) -> l
     for guest in guests:
         if guest.reader.lacks_driver:
             print(f"warning: guest {guest.name}: {plain(guest.reader.why)}", file=sys.stderr)
+        if given.lacks_name_servers(guest) and arguments["render"]:
+            what = "its scripts name no name server, so it cannot look up host names"
+            print(f"warning: guest {guest.name}: {what}", file=sys.stderr)
+            print('hint: write dns = ["9.9.9.9"] below [network]', file=sys.stderr)
     return list(files)
 
 
@@ -277,4 +285,6 @@ def _check(arguments: Arguments) -> int:
 
     file = arguments["FILE"]
     guests = description.load(file).guests if file else ()
+    if arguments["--policy"]:
+        return ask.policy(line(requests.up(guest)) for guest in guests if guest.has_tap)
     return check.check(Place(guests, Path(file or ".").parent), as_json=arguments["--json"])

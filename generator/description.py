@@ -108,9 +108,15 @@ class Guest(Hardware):
     forwards: tuple[Forward, ...] = ()
     uplinks: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
+    host_dns: tuple[str, ...] = ()  # of the host that it runs on, where dns names none
     domain: str = ""
     queues: int = 1
     mtu: int = 1500  # bytes
+
+    @property
+    def name_servers(self) -> tuple[str, ...]:
+        """The name servers that the guest is told of where it does not ask by DHCP."""
+        return self.dns or self.host_dns
 
     @property
     def files(self) -> tuple[str, ...]:

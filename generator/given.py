@@ -6,10 +6,12 @@ one, and what becomes of its word: a key of the guest and its value.
 
 import shlex
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import description, hardware
+from .dhcp.resolvers import host_resolvers
 from .errors import USAGE, TapdraftError
 from .values import Wrong
 
@@ -112,6 +114,24 @@ def need_tap(guest: description.Guest) -> description.Guest:
         hint = f'write network = "tap" below [guest.{guest.name}]'
         raise TapdraftError(what, hint, USAGE)
     return guest
+
+
+def lacks_name_servers(guest: description.Guest) -> bool:
+    """Is the guest told its network by something that names no name server, and one would help?"""
+    told = guest.addressing in ("cloud-init", "credential")
+    return told and guest.has_tap and guest.mode != "isolated" and not guest.name_servers
+
+
+def with_name_servers(guests: tuple[description.Guest, ...]) -> tuple[description.Guest, ...]:
+    """The guests, with this host's name servers where the description names none.
+
+    For `run`, whose scripts are for this host. What `render` writes is the same on every host.
+    """
+    servers = tuple(map(str, host_resolvers()))
+    return tuple(
+        replace(guest, host_dns=servers) if guest.has_tap and guest.mode != "isolated" else guest
+        for guest in guests
+    )
 
 
 def need_files(guests: Any, folder: Path) -> None:

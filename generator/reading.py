@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from ..helper.request import Forward
-from .errors import BadDescription, Problem
+from .errors import BadDescription, Problem, plain
 from .locate import MOST_PARTS, Path, Places, locate, long_key
 from .values import Reader, Wrong, named, nearest
 
@@ -50,6 +50,8 @@ class Reading:
             what = _WHERE.sub("", str(error))
             hint = _meant(self.source, line, column) if match and match[1] else _SEE
             hint = hint if what == "Invalid value" else _SEE
+            if self.source.lstrip().startswith("[config_bsp]"):
+                hint = f"tapdraft import --output=vm.toml {plain(self.file)}"
             problem = Problem(line, column, 1, f"this is not TOML: {what}", hint)
         raise BadDescription(self.file, self.source, [problem])
 

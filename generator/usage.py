@@ -103,6 +103,8 @@ class Usage:
             return what, "hint: tapdraft --help"
         close = get_close_matches(first, self.commands, 1)
         hint = f"did you mean tapdraft {close[0]}?" if close else "tapdraft --help"
+        if first == "runqemu":
+            hint = "tapdraft import --output=vm.toml IMAGE.qemuboot.conf"
         if first.endswith(".toml"):
             hint = f"name the command first: tapdraft run {plain(first)}"
         return f"unknown command '{first}'; commands: {names}", f"hint: {hint}"

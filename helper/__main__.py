@@ -89,6 +89,8 @@ def _options(arguments: Sequence[str]) -> tuple[str, list[str], int | None, bool
     # The bridge that qemu would like is not asked for: a tap of ours is on none.
     known = {"--use-vnet", *_TOLD, *(flag for flag in flags if flag.startswith("--br="))}
     actions = flags & _TOLD
+    if "--user" in flags or "--user=" in users:
+        raise BadRequest("--user needs a name", "tapdraft-helper --check-policy --user alice")
     if len(flags - known) > len(descriptors) or len(actions) > 1 or len(descriptors) > 1:
         what = "unknown option, or options that exclude each other"
         raise BadRequest(what, "tapdraft-helper --help")

@@ -45,7 +45,7 @@ _EXPECTED = {
     "deny": "yes or no", "host": "open or closed", "taps": "a number from 0 to 99999",
     "modes": f"some of {', '.join(MODES)}", "subnets": "networks like 192.168.7.0/24",
     "forwards": "protocols with ports, like tcp:1024-65535 or udp:53",
-    "uplinks": "names of interfaces; there are no patterns, and * alone means all",
+    "uplinks": "names of interfaces (no patterns), or * alone for all",
 }  # fmt: skip
 _SINGLE = ("deny", "host", "taps")
 
@@ -99,6 +99,11 @@ class Section(NamedTuple):
                 said = (f"{protocol}:{ports[0]}-{ports[-1]}" for protocol, ports in values)
             lines.append(f"    {key} = {', '.join(said)}\n")
         return "".join(lines)
+
+    def lacks(self) -> list[str]:
+        """The keys without which the section permits no tap at all."""
+        needed = ("subnets", "taps", "modes")
+        return [] if self.denies() else [key for key in needed if not self.words.get(key)]
 
     def denies(self) -> bool:
         return "yes" in self.words.get("deny", ())
@@ -157,7 +162,7 @@ def decisions(
         refused: list[str] = []
         for section in mine:
             objection = section.objection(request, uplinks, len(taps))
-            said = f"does not: {objection}" if objection else "permits it"
+            said = f"refuses it: {objection}" if objection else "permits it"
             (refused if objection else permitted).append(f"{section.place} {said}")
         yield request, bool(permitted), "; ".join(permitted[:1] or refused)
 
@@ -233,7 +238,21 @@ def _read_value(key: str, value: str) -> tuple[Any, ...]:
         raise ValueError(f"{key}: expected {_EXPECTED[key]}, not {wrong!r}")
     readers: dict[str, Callable[[str], Any]]
     readers = {"taps": int, "subnets": IPv4Network, "forwards": _ports}
-    return tuple(map(readers.get(key, str), words))
+    try:
+        return tuple(map(readers.get(key, str), words))
+    except ValueError as error:
+        near = [w for w in words if key == "subnets" and "has host bits set" in str(error)]
+        meant = ", ".join(_network(word) for word in near)
+        meant = f"; did you mean {meant}?" if meant else ""
+        raise ValueError(f"{key}: {error}{meant}") from None
+
+
+def _network(word: str) -> str:
+    """The network that an address with a prefix is in; the word itself if it is neither."""
+    try:
+        return str(IPv4Network(word, strict=False))
+    except ValueError:
+        return word
 
 
 def _ports(word: str) -> tuple[str, range]:
@@ -258,7 +277,10 @@ def _read(path: str) -> str:
             _check(path, os.fstat(descriptor), stat.S_IFREG)
             content = file.read(LARGEST + 1)
     except OSError as error:
-        raise InTheWay(f"{path}: {error.strerror}", "an administrator has to write it") from None
+        hint = f"write {path} as root; tapdraft-policy.conf(5) has an example"
+        if isinstance(error, PermissionError):
+            hint = f"chmod 644 {path}   (as root)"
+        raise InTheWay(f"{path}: {error.strerror}", hint) from None
     if len(content) > LARGEST:
         raise InTheWay(f"{path}: it is larger than {LARGEST} bytes")
     return content.decode("utf-8", "surrogateescape")  # which is no text for _read_line()
@@ -274,4 +296,5 @@ def _check(path: str, status: os.stat_result, kind: int) -> None:
 
 
 def _broken(line: int, what: str) -> InTheWay:
-    return InTheWay(f"{PATH}:{line}: {what}", "an administrator has to mend the policy")
+    hint = "correct this line as root, then: tapdraft-helper --check-policy"
+    return InTheWay(f"{PATH}:{line}: {what}", hint)

@@ -83,6 +83,8 @@ def _check_policy(requests: list[Request], caller: Caller, named: bool) -> int:
         if not section.exists():
             print(f"warning: {section.place}: there is no such {section.title.split()[0]}, "
                   "so the section names nobody")  # fmt: skip
+        for lacking in section.lacks():
+            print(f"warning: {section.place}: it permits no tap, as it has no {lacking}")
     whose = requests or named or caller.uid != 0
     for section in sections:
         if not whose or section.names(caller.uid, caller.gids):

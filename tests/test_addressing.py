@@ -8,10 +8,11 @@ import os
 import select
 import subprocess
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from tapdraft.generator import addressing, check_address, cli, output, reach, shell, ssh
+from tapdraft.generator import addressing, check_address, cli, given, output, reach, shell, ssh
 from tapdraft.generator.addressing import cloud_init, credential, dhcp
 from tapdraft.generator.description import Guest, parse
 from tapdraft.generator.errors import BadDescription, TapdraftError
@@ -111,6 +112,45 @@ def test_what_changes_in_the_seed_makes_a_new_instance() -> None:
     ids = [cloud_init.seed(guest(keys))["meta-data"].splitlines()[0] for keys in seeds]
     assert len(set(ids)) == len(ids)
     assert cloud_init.seed(guest(seeds[0]))["meta-data"].splitlines()[0] == ids[0]
+
+
+@pytest.mark.parametrize("method", ["cloud-init", "credential", "kernel"])
+def test_run_tells_the_hosts_name_servers_where_the_description_names_none(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(given, "host_resolvers", lambda: (IPv4Address("192.0.2.53"),))
+    start = 'kernel = "k"\n' if method == "kernel" else DISK
+    keys = f'{start}addressing = "{method}"\n'
+
+    def said(one: Guest) -> str:
+        added = addressing.METHODS[method].adds(one)
+        return " ".join((*added.append, *added.plain, *added.files.values()))
+
+    silent = guest(keys, "")
+    (told,) = given.with_name_servers((silent,))
+    assert "192.0.2.53" not in said(silent)
+    assert "192.0.2.53" in said(told)
+    named = guest(keys, NETWORK)
+    assert [said(one) for one in given.with_name_servers((named,))] == [said(named)]
+    isolated = guest(f'{keys}mode = "isolated"\n', "")
+    assert given.with_name_servers((isolated,)) == (isolated,)
+    if method == "cloud-init":  # another network of the host's makes no new guest
+        ids = [cloud_init.seed(one)["meta-data"] for one in (silent, told)]
+        assert ids[0] == ids[1]
+
+
+def test_render_names_no_server_of_this_host_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another host has others, and the same description gives the same bytes on both."""
+    monkeypatch.setattr(given, "host_resolvers", lambda: (IPv4Address("192.0.2.53"),))
+    monkeypatch.chdir(tmp_path)
+    text = f'[guest.web]\n{DISK}addressing = "cloud-init"\n'
+    for network, warned in (("", True), (NETWORK, False)):
+        Path("vm.toml").write_text(network + text)
+        assert cli.main(["render", "vm.toml"]) == 0
+        assert ("web: its scripts name no name server" in capsys.readouterr().err) is warned
+        assert "192.0.2.53" not in Path("out/web/seed/network-config").read_text()
 
 
 def test_a_credential_goes_through_smbios_or_fw_cfg_and_says_the_same() -> None:

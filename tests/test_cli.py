@@ -282,7 +282,10 @@ def test_run_runs_what_render_writes_and_leaves_no_file(
 
 
 def test_run_keeps_the_scripts_where_it_is_told_to(found_here: Path) -> None:
+    """Where the description names no name servers, run adds those of this host: test_addressing."""
     run_script(found_here, "exit 0")
+    described = (found_here / "vm.toml").read_text()
+    (found_here / "vm.toml").write_text('[network]\ndns = ["9.9.9.9"]\n' + described)
     assert cli.main(["run", "--output=kept", "vm.toml", "web"]) == 0
     assert cli.main(["render", "--output=rendered", "vm.toml", "web"]) == 0
     for name in ("web/run", "web/qemu", "web/ifup", "web/ifdown", "SHA256SUMS"):
@@ -560,3 +563,21 @@ def test_a_user_is_told_of_firewalls_that_only_root_can_read(
     (finding,) = findings(in_lab)["firewall"]
     assert finding["level"] == "warning"
     assert finding["what"].startswith("Docker is here")
+
+
+def test_who_gives_runqemus_file_or_word_is_told_of_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.qemuboot.conf").write_text("[config_bsp]\ndeploy_dir_image = .\n")
+    assert cli.main(["run", "x.qemuboot.conf"]) == 2
+    hint = "hint: tapdraft import --output=vm.toml"
+    assert f"{hint} x.qemuboot.conf\n" in capsys.readouterr().err
+    assert cli.main(["runqemu", "qemux86-64"]) == 2
+    assert hint in capsys.readouterr().err
+
+
+def test_the_responders_help_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["dhcp", "--tap=td-web", "--help"])
+    assert capsys.readouterr().out.startswith("usage: tapdraft dhcp ")

@@ -185,9 +185,14 @@ def test_an_import_does_not_write_through_a_link(tmp_path: Path) -> None:
         convert.importing(str(conf), str(tmp_path / "vm.toml"), None)
     assert (tmp_path / "victim").read_text() == "precious"
     os.link(tmp_path / "victim", tmp_path / "hard.toml")
-    convert.importing(str(conf), str(tmp_path / "hard.toml"), None)
-    assert "[guest." in (tmp_path / "hard.toml").read_text()
+    with pytest.raises(TapdraftError, match=r"hard\.toml exists and differs"):
+        convert.importing(str(conf), str(tmp_path / "hard.toml"), None)
     assert (tmp_path / "victim").read_text() == "precious"
+    first, second = tmp_path / "first.toml", tmp_path / "second.toml"
+    convert.importing(str(conf), str(first), None)
+    os.link(first, second)
+    convert.importing(str(conf), str(second), None)
+    assert not second.samefile(first)  # a file of its own, not written through the link
 
 
 @pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "TMPDIR"])

@@ -99,7 +99,7 @@ POLICIES: dict[str, tuple[str, str]] = {
     "names nobody": ("", "names you | add [user alice] to it"),
     "permits less": (
         "[group tapdraft]\nsubnets = 10.0.0.0/8\ntaps = 1\nmodes = nat\nuplinks = *\n",
-        "guest web: /etc/tapdraft/policy.conf:1: [group tapdraft] does not: 192.168.7.0/30"),
+        "guest web: /etc/tapdraft/policy.conf:1: [group tapdraft] refuses it: 192.168.7.0/30"),
     "denies": ("[user alice]\ndeny = yes\n", "[user alice] denies everything"),
     "is broken": ("[group tapdraft]\nsubnet = 1\n", "unknown key 'subnet'"),
 }  # fmt: skip

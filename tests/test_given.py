@@ -104,6 +104,22 @@ def test_import_writes_to_standard_output_or_a_file(
     assert 'disk = { file = "' in capsys.readouterr().out
 
 
+def test_import_does_not_replace_a_description_that_was_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # nothing is lost by writing the same again
+        assert cli.main(["import", "--output=vm.toml", str(CONF)]) == 0
+    capsys.readouterr()
+    with Path("vm.toml").open("a") as file:
+        file.write('forward = ["tcp:8080:80"]\n')
+    assert cli.main(["import", "--output=vm.toml", str(CONF)]) == 1
+    said = capsys.readouterr().err
+    assert "error: vm.toml exists and differs" in said
+    assert "hint: mv vm.toml vm.toml.old\n" in said
+    assert "tcp:8080:80" in Path("vm.toml").read_text()
+
+
 def test_import_of_what_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["import", "/nonexistent"]) == 2
     assert capsys.readouterr().err.startswith("error: /nonexistent cannot be read: ")

@@ -73,8 +73,24 @@ def test_a_command_in_a_hint_is_accepted_as_it_stands(where: str, hint: str) -> 
             cli._arguments(words)
     for words in commands(hint, "tapdraft-helper"):
         action, rest, _, _ = helper._options(words)
-        if action != "--help":
+        rest = [word for word in rest if not word.startswith("--user=")]
+        if action != "--help" and (rest or action != "--check-policy"):
             parse(" ".join(rest))
+
+
+def test_no_check_names_the_helper_as_if_it_were_on_the_path() -> None:
+    for file in (ROOT / "generator").glob("check*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Constant | ast.JoinedStr):
+                assert "tapdraft-helper -" not in text(node), file
+
+
+def test_each_hint_of_a_script_is_a_command() -> None:
+    common = (ROOT / "templates/common.sh.j2").read_text("utf-8")
+    assert "is not installed, or you are not in the group tapdraft" in common
+    hint = re.search(r'group tapdraft" \\\n +"([^"]*)"', common)
+    assert hint
+    cli._arguments(hint[1].split()[1:])
 
 
 @pytest.mark.parametrize(("where", "hint"), HINTS, ids=[where for where, _ in HINTS])

@@ -239,7 +239,7 @@ def test_a_mistake_in_the_policy_stops_everybody_and_is_named(load: Load, text: 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("uplinks = eth*", "there are no patterns, and [*] alone means all"),
+        ("uplinks = eth*", "names of interfaces [(]no patterns[)], or [*] alone for all"),
     ],
 )
 def test_a_mistake_is_told_with_what_was_expected(load: Load, line: str, said: str) -> None:

@@ -6,6 +6,7 @@ The ssh keys are in the meta-data, so that the user's own user-data stays as it 
 """
 
 import json
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -44,10 +45,12 @@ def objection(guest: "Guest") -> tuple[str, str]:
 
 def seed(guest: "Guest") -> dict[str, str]:
     """The three files. What cloud-init did once it does again only for another instance, so the
-    instance has the content in its name: after a change it is a new one."""
+    instance has the content in its name: after a change it is a new one. The host's name servers
+    do not count: on another network the guest is still the same, and keeps its host keys."""
     user_data = guest.user_data or "#cloud-config\n{}\n"
     config = network_config(guest)
-    content = "\0".join((guest.name, user_data, config, *guest.ssh_keys))
+    described = network_config(replace(guest, host_dns=()))
+    content = "\0".join((guest.name, user_data, described, *guest.ssh_keys))
     meta_data = [
         f"instance-id: {_text(f'{guest.name}-{sha256(content.encode()).hexdigest()[:12]}')}",
         f"local-hostname: {_text(guest.name)}",
@@ -75,10 +78,11 @@ def network_config(guest: "Guest") -> str:
     ]
     if guest.mtu != 1500:
         lines.append(f"    mtu: {guest.mtu}")
-    if guest.dns or guest.domain:
+    servers = guest.name_servers
+    if servers or guest.domain:
         lines.append("    nameservers:")
-    if guest.dns:
-        lines += ["      addresses:", *(f"        - {_text(server)}" for server in guest.dns)]
+    if servers:
+        lines += ["      addresses:", *(f"        - {_text(server)}" for server in servers)]
     if guest.domain:
         lines += ["      search:", f"        - {_text(guest.domain)}"]
     return _lines(lines)

@@ -52,7 +52,7 @@ def network_file(guest: "Guest") -> str:
         "[Network]",
         f"Address={network(guest).with_prefixlen}",
         f"Gateway={guest.gateway}",
-        *(f"DNS={server}" for server in guest.dns),
+        *(f"DNS={server}" for server in guest.name_servers),
         *([f"Domains={guest.domain}"] if guest.domain else []),
     ]
     return "".join(f"{line}\n" for line in lines)

@@ -28,7 +28,7 @@ def words(guest: "Guest") -> tuple[str, ...]:
         return layout.words(guest)
     # All fields, as systemd's network generator takes no other form; "off": no DHCP besides.
     # Without net.ifnames=0 udev renames eth0 and the address is given to nothing.
-    first, second = (*guest.dns, "", "")[:2]
+    first, second = (*guest.name_servers, "", "")[:2]
     mask = str(network(guest).netmask)
     fields = (guest.address, "", guest.gateway, mask, guest.name, "eth0", "off", first, second)
     further = _further(guest) if guest.reader.takes_each else ()

@@ -1,4 +1,4 @@
-"""The responder without a description, for scripts: python3 -m tapdraft.generator.dhcp.
+"""The responder without a description, for scripts: tapdraft dhcp --tap=TAP.
 
 Writes `ready` to standard output when it listens; with --background it then goes on as another
 process, whose number it writes instead. Ends with the tap, or by SIGTERM or SIGINT.
@@ -18,14 +18,15 @@ from .serve import serve, tell_ready
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("tapdraft.generator.dhcp", allow_abbrev=False)
+    parser = argparse.ArgumentParser("tapdraft dhcp", allow_abbrev=False)
     add = parser.add_argument
     add("--tap", required=True, help="the interface, td-GUEST")
     add("--mac", required=True, help="of the guest")
     add("--address", required=True, type=IPv4Address, help="of the guest")
     add("--prefix", required=True, type=int, help="length of the network's prefix on the tap")
     add("--router", required=True, type=IPv4Address, help="the host's address on the tap")
-    add("--server", type=IPv4Address, help="the same, where the router is another")
+    add("--server", type=IPv4Address,
+        help="the host's address on the tap, if the router is another machine")
     add("--dns", type=IPv4Address, action="append",
         help="name server, may be repeated; the host's own if none is given")  # fmt: skip
     add("--host-name", default="", help="of the guest")

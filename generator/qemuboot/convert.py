@@ -1,12 +1,14 @@
 """tapdraft import: from a qemuboot.conf to the text of a description."""
 
 import re
+import shlex
+import stat
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from .. import description
-from ..errors import BadDescription, TapdraftError, plain
+from ..errors import FAILED, BadDescription, TapdraftError, plain
 from ..output import write_file
 from . import hardware, links, words
 from .files import Files
@@ -27,10 +29,25 @@ def importing(conf: str, output: str | None, fstype: str | None) -> int:
     for warning in imported.warnings:
         print(warning, file=sys.stderr)
     if output:
+        _keep_edits(Path(output), imported.text)
         write_file(Path(output), imported.text.encode())
     else:
         print(imported.text, end="")
     return 0
+
+
+def _keep_edits(file: Path, text: str) -> None:
+    """Refuse to replace a file that says something else: somebody may have edited it."""
+    try:
+        if not stat.S_ISREG(file.lstat().st_mode):
+            return  # writing it will say what is wrong
+        with file.open("rb") as stream:
+            same = stream.read(description.LARGEST + 1) == text.encode()
+    except OSError:  # there is none, or writing it will say what is wrong
+        return
+    if not same:
+        what = f"{file} exists and differs from what import would write"
+        raise TapdraftError(what, shlex.join(["mv", str(file), f"{file}.old"]), FAILED)
 
 
 def convert(conf: str, base: Path, fstype: str = "") -> Imported:
