@@ -734,7 +734,7 @@ def test_a_tap_that_is_there_is_not_handed_over_as_a_new_one(target: Lab) -> Non
         theirs.detach()
         start(f"--fd={ours.fileno()}", *UP)""",
     )
-    assert_refused(done, IN_THE_WAY, "td-web is there already")
+    assert_refused(done, IN_THE_WAY, "td-web exists already")
     target.assert_no_residue(before)
     take_down(target)
 
