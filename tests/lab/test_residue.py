@@ -285,7 +285,7 @@ def test_an_address_that_overlaps_what_the_host_has_is_refused(
     lab: Lab, address: str, guest: str
 ) -> None:
     for network in ("10.9.8.0/24", "64.0.0.0/2"):
-        lab.run(["ip", "route", "add", "unreachable", network]).check()
+        lab.run(["ip", "route", "add", network, "dev", "eth0"]).check()
     # No route leads to its net.
     lab.run(["ip", "address", "add", "10.7.7.1/24", "dev", "eth0", "noprefixroute"]).check()
     lab.site.policy(DEFAULT_POLICY.replace("192.168.7.0/24", "0.0.0.0/0"))
