@@ -209,7 +209,7 @@ def test_a_script_that_needs_the_helper_says_so(how: str, tmp_path: Path) -> Non
     script = GOLDEN / "plain" / how / "web" / ("qemu" if how == "helper-helper" else "ifup")
     done = subprocess.run([staged(script, tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 4
-    assert "tapdraft-helper is not here" in done.stderr
+    assert "tapdraft-helper is not installed" in done.stderr
 
 
 class Run:
@@ -415,7 +415,7 @@ def test_run_says_what_is_missing_before_it_makes_the_tap(
     told = {"qemu": "error: qemu-stand-in is not installed",
             "file": "error: no file any.img can be read here",
             "tapdraft": "error: tapdraft is not here",
-            "helper": "error: tapdraft-helper is not here",
+            "helper": "error: tapdraft-helper is not installed",
             "": ""}[missing]  # fmt: skip
     log = f'echo "${{0##*/}}" "$1" >> "{run.log}"'
     for name, kind, says in (("qemu-stand-in", "qemu", ""), ("tapdraft", "tapdraft", "ready"),
