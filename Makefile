@@ -179,7 +179,7 @@ install-helper: all
 	[ -e $(DESTDIR)$(POLICY) ] || $(INSTALL) -m 644 packaging/policy.conf $(DESTDIR)$(POLICY)
 	$(INSTALL) -m 750 $(BUILD)/tapdraft-helper $(DESTDIR)$(LAUNCHER).new
 	@DESTDIR='$(DESTDIR)' sh packaging/capability $(LAUNCHER) $(GROUP) $(DESTDIR)$(LAUNCHER).new
-	rm -f $(DESTDIR)$(LAUNCHER).old
+	$(call retire,$(LAUNCHER).old)
 	[ ! -f $(DESTDIR)$(LAUNCHER) ] || ln $(DESTDIR)$(LAUNCHER) $(DESTDIR)$(LAUNCHER).old
 	mv -f $(DESTDIR)$(LAUNCHER).new $(DESTDIR)$(LAUNCHER)
 	$(call retire,$(LAUNCHER).old)
@@ -202,7 +202,7 @@ install-service: all
 uninstall:
 	rm -f $(DESTDIR)$(UNITDIR)/tapdraft.socket $(DESTDIR)$(UNITDIR)/tapdraft@.service
 	rm -rf $(foreach end,/ .new .old,$(DESTDIR)$(HELPERDIR)$(end) $(DESTDIR)$(CLIDIR)$(end))
-	$(call retire,$(LAUNCHER))
+	$(foreach end,/ .new .old,$(call retire,$(LAUNCHER)$(filter-out /,$(end))); )
 	rm -f $(DESTDIR)$(BINDIR)/tapdraft $(COMPLETIONS) $(DESTDIR)$(SYSUSERSDIR)/tapdraft.conf
 	rm -f $(foreach page,$(notdir $(MANUALS)),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(page))
 	rm -f $(DESTDIR)$(NETWORKDDIR)/05-tapdraft.network $(DESTDIR)$(NMDIR)/05-tapdraft.conf

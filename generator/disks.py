@@ -24,8 +24,8 @@ UNPACKERS = {
     ".zst": ("zstd", "-dcq"), ".gz": ("gzip", "-dc"), ".xz": ("xz", "-dc"),
     ".bz2": ("bzip2", "-dc"), ".lz4": ("lz4", "-dcq"),
 }  # fmt: skip
-# A shell's file descriptors have one digit; those up to 4 are in use.
-DESCRIPTORS = range(5, 10)
+# A shell's file descriptors have one digit; those up to 4 are in use, and 9 is the lock of run.
+DESCRIPTORS = range(5, 9)
 
 
 class Disk(NamedTuple):

@@ -53,7 +53,8 @@ def answer(
         action, words, channel, header = _options(arguments_of(caller))
         if action:
             user = words.pop(0)[7:] if words[:1] and words[0].startswith("--user=") else ""
-            told = _requests(words, read_input) if action in _JUDGED and words != [] else []
+            judges = action in _JUDGED and (words or action != "--check-policy")
+            told = _requests(words, read_input) if judges else []
             caps.drop()
             from . import preview  # noqa: PLC0415  only ever without any capability
 
@@ -127,6 +128,7 @@ def _apply(
     requests: list[Request], caller: Caller, channel: int | None, header: bool
 ) -> list[str]:
     """Carry the requests out; what became of each, in words."""
+    caller.need_log()
     up = requests[0].verb == "up"
     if channel is not None and (len(requests), up, requests[0].queues) != (1, True, 1):
         raise BadRequest("--fd goes with one up of one queue")

@@ -22,28 +22,41 @@ _HINT = "what cannot be logged is not done: start the log's daemon"
 
 
 class Log:
-    """The system's log. HelperError if it is there and cannot be used."""
+    """The system's log. Where it is there and cannot be used, need() and write() say so."""
 
     def __init__(self) -> None:
-        self._connection = _connect()
+        self._connection, self._error = None, None
+        try:
+            self._connection = _connect()
+        except HelperError as error:  # it is no hindrance to what is only told, such as --help
+            self._error = error
+
+    def need(self) -> None:
+        """HelperError if what will be done cannot be logged."""
+        if self._error is not None:
+            raise self._error
 
     def write(self, level: int, text: str) -> None:
         """One line, as syslog(3) writes it; nothing where this system has no log."""
+        self.need()
         if self._connection is None:
             return
         when = time.strftime("%b %e %H:%M:%S")
         line = f"<{syslog.LOG_AUTHPRIV | level}>{when} tapdraft-helper[{os.getpid()}]: {text}"
         data = line.encode()[: LONGEST_LINE - 1] + b"\0"
         try:
-            sent = self._connection.send(data, socket.MSG_NOSIGNAL)
+            try:
+                sent = self._connection.send(data, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                raise
+            except OSError:  # the log's daemon was started anew
+                connection = _connect()
+                if connection is None:
+                    raise HelperError(f"the log is gone: {LOG}", _HINT) from None
+                self._connection = connection
+                sent = connection.send(data, socket.MSG_NOSIGNAL)
         except BlockingIOError:
             sent = 0
-        except OSError:  # the log's daemon was started anew
-            connection = _connect()
-            if connection is None:
-                raise HelperError(f"the log is gone: {LOG}", _HINT) from None
-            self._connection = connection
-            sent = connection.send(data, socket.MSG_NOSIGNAL)
         if sent < len(data):
             self._connection.setblocking(False)  # the next lines need not wait
             raise HelperError(f"the log takes nothing: {LOG}", _HINT)
@@ -78,6 +91,11 @@ class Caller(NamedTuple):
     holder: bool
     writer: Log | None = None  # None where nothing is done and nothing logged
 
+    def need_log(self) -> None:
+        """HelperError if there is a log and what will be done cannot be written to it."""
+        if self.writer is not None:
+            self.writer.need()
+
     def log(self, what: str, request: str, reason: str) -> None:
         """One line to the log that administrators read; tapdraft-helper(8) has the format.
 
@@ -99,7 +117,7 @@ class Caller(NamedTuple):
 
 
 def this_caller(holder: bool) -> Caller:
-    """The one who started this process, with the log. HelperError if that cannot be opened."""
+    """The one who started this process, with the log."""
     caller = Caller(os.getuid(), (os.getgid(), *os.getgroups()), holder, Log())
     hardening = os.environ.get("TAPDRAFT_HARDENING", "")  # from the launcher
     if "none" in hardening:

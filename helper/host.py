@@ -54,7 +54,8 @@ def _unless_unknown(descriptor: int, request: int, argument: bytes) -> None:
 
 def give_tap(descriptor: int, uid: int, channel: int | None) -> None:
     """Let its user open a tap, and let it outlive this process: for good, or as qemu's."""
-    fcntl.ioctl(descriptor, TUNSETOWNER, uid)
+    # Python takes the kernel's unsigned number for a signed one.
+    fcntl.ioctl(descriptor, TUNSETOWNER, uid - (1 << 32) if uid >> 31 else uid)
     if channel is None:
         fcntl.ioctl(descriptor, TUNSETPERSIST, 1)
     else:

@@ -1,4 +1,4 @@
-"""Read-only actions: --dry-run, --explain, --status, --version and --help.
+"""Read-only actions: --dry-run, --explain, --check-policy, --status, --version and --help.
 
 __main__ gives up every capability before it imports this module.
 """

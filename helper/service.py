@@ -84,7 +84,7 @@ class _Request:
     """What the other end sends, all of it before one deadline. BadRequest if it is no request."""
 
     def __init__(self, peer: socket.socket) -> None:
-        self._peer, self._until = peer, time.monotonic() + SECONDS
+        self._peer, self._until = peer, 0.0
 
     def arguments(self, caller: Caller) -> list[str]:
         """The arguments of a caller who may ask at all.
@@ -93,6 +93,8 @@ class _Request:
         """
         _judge(caller)
         self._place = _take_place(caller)
+        # From now on: how long the name service takes is not the caller's fault.
+        self._until = time.monotonic() + SECONDS
         self._wait()
         head, descriptors, flags, _ = socket.recv_fds(self._peer, 4, 1)
         head += self._read(4 - len(head))

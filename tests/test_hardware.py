@@ -46,7 +46,7 @@ MISTAKES = {
         "on its board", "leave interface out"),
     "compressed and kept": ('disk="d.zst"', "cannot be kept", "snapshot = true"),
     "six compressed": (
-        'snapshot=true\ndisk=["a.gz","b.gz","c.gz","d.gz","e.gz","f.gz"]', "at most 5", "unpack"),
+        'snapshot=true\ndisk=["a.gz","b.gz","c.gz","d.gz","e.gz","f.gz"]', "at most 4", "unpack"),
     "a disk on a board without": (
         'machine="microblaze"\nkernel="k"\ndtb="t"\ndisk="d"', "has no disks", "initrd"),
     "scsi where there is none": (

@@ -56,6 +56,17 @@ def test_an_option_that_takes_no_request_stands_alone(option: str) -> None:
         helper._options([option, "rubbish"])
 
 
+@pytest.mark.parametrize("option", ["--dry-run", "--explain"])
+def test_nothing_is_told_of_no_request(
+    option: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script whose variable is empty would take silence for a permission."""
+    for step in ("settle", "drop"):  # these tests go on with what they may do
+        monkeypatch.setattr(helper.caps, step, lambda: None)
+    status = helper.answer(lambda: CALLER, lambda _: [option], lambda _: b"")
+    assert (status, "the request is empty" in capfd.readouterr().err) == (2, True)
+
+
 @pytest.mark.parametrize(
     "lines", [(UP, UP.replace("web", "two")), ("down web",), (f"{UP} queues=2",)]
 )

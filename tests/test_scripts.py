@@ -7,6 +7,7 @@ qemu and the helper, and /dev/kvm, so that the machine's own does not matter.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -316,15 +317,33 @@ def test_a_run_takes_down_no_tap_that_another_has_by_now(
     run = Run(tmp_path, how, shell)
     if how == "nft-run":
         run.argv.append("root")
-    run.link("carrier", "0")
-    run.link("ifindex", "7")
+    made = ""
+    if how == "helper-helper":  # there the tap comes with qemu
+        link = f"'{tmp_path}/td-web'"
+        made = f"mkdir {link}; echo 0 > {link}/carrier; echo 7 > {link}/ifindex; "
+        run.program("qemu", f"[ $# -gt 0 ] || {{ {made} :; }}")
+    else:
+        run.link("carrier", "0")
+        run.link("ifindex", "7")
     assert run.start().wait(20) == 0
     assert run.ran()[-1] == "ifdown"
     run.log.unlink()
-    run.program("qemu", f"echo {content} > '{tmp_path}/td-web/{file}'; exit 1")
+    if made:
+        shutil.rmtree(tmp_path / "td-web")
+    taking = f"{made} echo {content} > '{tmp_path}/td-web/{file}'; exit 1"
+    run.program("qemu", f"[ $# -gt 0 ] || {{ {taking}; }}")
     assert run.start().wait(20) == 1
     taken = how == "helper-helper" and file == "ifindex"  # there its tap comes after its start
     assert ("ifdown" in run.ran()) == taken
+
+
+def test_a_tap_that_is_up_is_not_taken_down_where_qemu_would_make_its_own(tmp_path: Path) -> None:
+    run = Run(tmp_path, "helper-helper", "dash")
+    run.link("carrier", "0")
+    process = run.start()
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, b"the tap td-web is up already" in said) == (4, True)
+    assert run.ran() == []
 
 
 @pytest.mark.parametrize("shell", SHELLS)

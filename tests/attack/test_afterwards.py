@@ -96,8 +96,10 @@ def test_what_cannot_be_logged_is_not_done(target: Lab, kind: str) -> None:
     attack(target, code, user="root").check()
     target.run(["chmod", "666", log]).check()
     done = target.helper(*UP)
+    told = [target.helper(option) for option in ("--version", "--help", "--status")]
     target.run(["mv", f"{log}.kept", log]).check()
     assert_refused(done, 1, "the log cannot be opened: /dev/log: Connection refused")
+    assert [one.status for one in told] == [0, 0, 0]
 
 
 FULL = """if True:
