@@ -29,7 +29,7 @@ def test_what_failed_is_logged_with_its_reason(lab: Lab) -> None:
     lab.site.syslog.clear()
     lab.helper(*WEB, "mtu=1400").check(4)
     assert "result=failed" in lab.site.syslog.lines()[-1]
-    assert "other words" in lab.site.syslog.lines()[-1]
+    assert "with different settings" in lab.site.syslog.lines()[-1]
 
 
 def test_words_that_are_no_request_are_logged_without_repeating_what_was_sent(lab: Lab) -> None:
