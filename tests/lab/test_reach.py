@@ -61,6 +61,8 @@ def test_no_packet_goes_to_a_stranger_with_the_guests_address(
         lab.run(["tapdraft", "up", "vm.toml"], user="alice", cwd=HOME).check()
     if tap == "down":
         lab.run(["ip", "link", "set", "td-web", "down"]).check()
+    known = lab.site.path(f"{HOME}/.local/state/tapdraft")
+    keys = {path: path.read_bytes() for path in known.rglob("*") if path.is_file()}
     words = ["tapdraft", "ping", "--timeout=1", "vm.toml", "web"]
     pinged = lab.run(words, user="alice", cwd=HOME)
     assert pinged.status in (1, 4), pinged.stderr
@@ -69,8 +71,7 @@ def test_no_packet_goes_to_a_stranger_with_the_guests_address(
     assert done.status != 0
     assert is_open(lab, 80) == "False"
     assert sent(lab) == 0
-    known = lab.site.path(f"{HOME}/.local/state/tapdraft")
-    assert [path for path in known.rglob("*") if path.is_file()] == []
+    assert {path: path.read_bytes() for path in known.rglob("*") if path.is_file()} == keys
 
 
 def test_ssh_and_ping_say_that_the_guest_is_not_running(beside_a_stranger: Lab) -> None:
