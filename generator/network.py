@@ -148,10 +148,13 @@ def _netdev(guest: "Guest", attach: str) -> str | Word:
         "run": f"tap,id=net0,ifname={tap},script=no,downscript=no{more}",
         "helper": f"tap,id=net0{more},helper=tapdraft-helper {line(requests.up(guest))}",
         "hooks": word(
-            f"tap,id=net0,ifname={tap},script=", Variable.HERE, "/ifup,downscript=", Variable.HERE,
+            f"tap,id=net0,ifname={tap},script=",
+            Variable.HERE,
+            "/ifup,downscript=",
+            Variable.HERE,
             f"/ifdown{more}",
         ),
-    }  # fmt: skip
+    }
     return ways[attach]
 
 
