@@ -53,7 +53,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' helper/__init__.py)
 # The day of the release, unless told otherwise: the newest one that CHANGELOG.md has.
 RELEASED = $(shell sed -n 's/^\#\# \[[0-9.]*\] - \([0-9-]*\)$$/\1/p' CHANGELOG.md | head -n 1)
 EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell date -u -d '$(RELEASED)' +%s))
-HELPER_FILES = $(sort $(wildcard helper/*.py helper/*.nft))
+HELPER_FILES = $(sort $(wildcard helper/*.py helper/explain/*.py helper/*.nft))
 CLI_FILES = $(HELPER_FILES) $(sort $(shell find generator templates -name '*.py' -o -name '*.j2'))
 HELPER_MANUALS = $(sort $(wildcard man/tapdraft-helper.8 man/tapdraft-policy.conf.5))
 CLI_MANUALS = $(filter-out $(HELPER_MANUALS),$(sort $(wildcard man/*.1 man/*.5 man/*.7 man/*.8)))

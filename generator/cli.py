@@ -81,29 +81,20 @@ from typing import Any
 import docopt
 
 from ..helper import __version__
-from ..helper.commands import line
-from . import (
-    addressing,
-    ask,
-    check_qemu,
-    description,
-    given,
-    output,
-    ports,
-    qemu,
-    reach,
-    requests,
-    run,
-    ssh,
-    streams,
-)
+from ..helper.explain.commands import line
+from . import addressing, requests, streams
+from .checks import ports, qemu_parts
+from .checks.finding import Place
+from .commands import helper_client, overrides, reach, run, ssh
+from .description import parser
 from .dhcp import __main__ as responder
 from .errors import FAILED, IN_THE_WAY, USAGE, TapdraftError, plain
-from .finding import Place
-from .qemuboot.convert import importing
+from .qemu import command
+from .scripts import output
 from .usage import Usage
+from .yocto.convert import importing
 
-Arguments = given.Arguments
+Arguments = overrides.Arguments
 USAGE_TEXT = Usage(str(__doc__))
 
 
@@ -190,10 +181,10 @@ def _dispatch(arguments: Arguments) -> int:
 
 def _render(arguments: Arguments) -> int:
     file = arguments["FILE"]
-    described = description.load(file)
+    described = parser.load(file)
     guests = described.chosen(arguments["GUEST"])
     if arguments["--check-files"]:
-        given.need_files(guests, Path(file).parent)
+        overrides.need_files(guests, Path(file).parent)
     folder = Path(arguments["--output"] or "out")
     for path in _write(arguments, described, guests, folder):
         print(folder / path)
@@ -202,9 +193,9 @@ def _render(arguments: Arguments) -> int:
 
 def _run(arguments: Arguments) -> int:
     file = arguments["FILE"]
-    changed = given.changed(arguments)
+    changed = overrides.changed(arguments)
     name = "".join(arguments["GUEST"][:1])
-    described = description.load(file, lambda tables: given.apply(tables, name, changed))
+    described = parser.load(file, lambda tables: overrides.apply(tables, name, changed))
     guests = described.chosen(arguments["GUEST"])
     if len(guests) > 1:
         names = ", ".join(guest.name for guest in guests)
@@ -212,30 +203,30 @@ def _run(arguments: Arguments) -> int:
         hint = f"name one of {names}: tapdraft run {file} {guests[0].name}"
         raise TapdraftError(what, hint, USAGE)
     # Unlike render, which may be on another machine than the guest's files.
-    given.need_files(guests, Path(file).parent)
-    for finding in check_qemu.parts(Place(guests, Path(file).parent)):
+    overrides.need_files(guests, Path(file).parent)
+    for finding in qemu_parts.parts(Place(guests, Path(file).parent)):
         raise TapdraftError(finding.what, finding.fix, IN_THE_WAY)
     _need_ports(guests)
-    guests = given.with_name_servers(guests)
+    guests = overrides.with_name_servers(guests)
     with run.folder(arguments["--output"]) as folder:
         _write(arguments, described, guests, folder)
         script = folder / guests[0].name / "run"
         if arguments["--wait-for"] is None:
             return run.run(script, Path(file).parent, lambda _: None)
-        port = given.number(arguments, "--wait-for", 65535)
-        awaited = run.Awaited(given.need_tap(guests[0]), port)
+        port = overrides.number(arguments, "--wait-for", 65535)
+        awaited = run.Awaited(overrides.need_tap(guests[0]), port)
         status = run.run(script, Path(file).parent, awaited)
         return FAILED if status == 0 and awaited.seconds is None else status
 
 
 def _write(arguments: Arguments, described: Any, guests: Any, folder: Path) -> list[str]:
-    from . import render  # noqa: PLC0415  jinja2 takes longer than all the rest
+    from .scripts import render  # noqa: PLC0415  jinja2 takes longer than all the rest
 
     files = render.render(
         described,
         guests,
-        dialect=given.word(arguments, "--dialect", render.DIALECTS),
-        attach=given.word(arguments, "--attach", qemu.ATTACHMENTS),
+        dialect=overrides.word(arguments, "--dialect", render.DIALECTS),
+        attach=overrides.word(arguments, "--attach", command.ATTACHMENTS),
     )
     output.write(files, folder)
     closed = [
@@ -251,7 +242,7 @@ def _write(arguments: Arguments, described: Any, guests: Any, folder: Path) -> l
     for guest in guests:
         if guest.reader.lacks_driver:
             print(f"warning: guest {guest.name}: {plain(guest.reader.why)}", file=sys.stderr)
-        if given.lacks_name_servers(guest) and arguments["render"]:
+        if overrides.lacks_name_servers(guest) and arguments["render"]:
             what = "its scripts name no name server, so it cannot look up host names"
             print(f"warning: guest {guest.name}: {what}", file=sys.stderr)
             print('hint: write dns = ["9.9.9.9"] below [network]', file=sys.stderr)
@@ -259,9 +250,9 @@ def _write(arguments: Arguments, described: Any, guests: Any, folder: Path) -> l
 
 
 def _up(arguments: Arguments) -> int:
-    guests = description.load(arguments["FILE"], look=False).chosen(arguments["GUEST"])
+    guests = parser.load(arguments["FILE"], look=False).chosen(arguments["GUEST"])
     _need_ports(guests)
-    return ask.ask(line(requests.up(guest)) for guest in guests if guest.has_tap)
+    return helper_client.ask(line(requests.up(guest)) for guest in guests if guest.has_tap)
 
 
 def _need_ports(guests: Any) -> None:
@@ -272,25 +263,25 @@ def _need_ports(guests: Any) -> None:
 
 def _down(arguments: Arguments) -> int:
     if arguments["--all"]:
-        return ask.ask(["down --all"])
-    guests = description.load(arguments["FILE"], look=False).chosen(arguments["GUEST"])
-    return ask.ask(line(requests.down(guest)) for guest in guests)
+        return helper_client.ask(["down --all"])
+    guests = parser.load(arguments["FILE"], look=False).chosen(arguments["GUEST"])
+    return helper_client.ask(line(requests.down(guest)) for guest in guests)
 
 
 def _dhcp(arguments: Arguments) -> int:
-    guest = given.tapped(arguments["FILE"], arguments["GUEST"][0])
-    words = [word for word in addressing.dhcp.responder(guest) if word != "--quiet"]
+    guest = overrides.tapped(arguments["FILE"], arguments["GUEST"][0])
+    words = [word for word in addressing.dhcp_lease.responder(guest) if word != "--quiet"]
     return responder.main(words)
 
 
 def _ping(arguments: Arguments) -> int:
-    guest = given.tapped(arguments["FILE"], arguments["GUEST"][0])
-    return reach.ping(guest, arguments["FILE"], given.number(arguments, "--timeout", 86400))
+    guest = overrides.tapped(arguments["FILE"], arguments["GUEST"][0])
+    return reach.ping(guest, arguments["FILE"], overrides.number(arguments, "--timeout", 86400))
 
 
 def _ssh(arguments: Arguments) -> int:
     user, _, name = arguments["GUEST"][0].rpartition("@")
-    guest = given.tapped(arguments["FILE"], name)
+    guest = overrides.tapped(arguments["FILE"], name)
     return ssh.run(arguments["FILE"], guest, user, arguments["COMMAND"])
 
 
@@ -299,16 +290,16 @@ def _import(arguments: Arguments) -> int:
 
 
 def _list(arguments: Arguments) -> int:
-    from . import listing  # noqa: PLC0415  reads the kernel, which nothing else here does
+    from .commands import listing  # noqa: PLC0415  reads the kernel, which nothing else here does
 
     return listing.show(as_json=arguments["--json"])
 
 
 def _check(arguments: Arguments) -> int:
-    from . import check  # noqa: PLC0415  reads the kernel, which nothing else here does
+    from .checks import check  # noqa: PLC0415  reads the kernel, which nothing else here does
 
     file = arguments["FILE"]
-    guests = description.load(file).guests if file else ()
+    guests = parser.load(file).guests if file else ()
     if arguments["--policy"]:
-        return ask.policy(line(requests.up(guest)) for guest in guests if guest.has_tap)
+        return helper_client.policy(line(requests.up(guest)) for guest in guests if guest.has_tap)
     return check.check(Place(guests, Path(file or ".").parent), as_json=arguments["--json"])

@@ -132,3 +132,55 @@ MACHINES = {
         before=("null",), dtb=True),
 }
 # fmt: on
+
+
+class Firmware(NamedTuple):
+    """UEFI firmware, where distributions keep it."""
+
+    package: str  # Debian's
+    plain: tuple[tuple[str, str], ...]  # code and variables, the first pair that is there counts
+    secure: tuple[tuple[str, str], ...] = ()  # the same, with Microsoft's keys in the variables
+
+
+_OVMF, _EDK2, _QEMU = "/usr/share/OVMF", "/usr/share/edk2", "/usr/share/qemu"
+# Debian and Ubuntu, Fedora, Arch, SUSE, and what qemu brings along itself.
+FIRMWARE = {
+    "ovmf": Firmware(
+        "ovmf",
+        (
+            (f"{_OVMF}/OVMF_CODE_4M.fd", f"{_OVMF}/OVMF_VARS_4M.fd"),
+            (f"{_EDK2}/ovmf/OVMF_CODE.fd", f"{_EDK2}/ovmf/OVMF_VARS.fd"),
+            (f"{_EDK2}/x64/OVMF_CODE.4m.fd", f"{_EDK2}/x64/OVMF_VARS.4m.fd"),
+            (f"{_QEMU}/ovmf-x86_64-code.bin", f"{_QEMU}/ovmf-x86_64-vars.bin"),
+            (f"{_QEMU}/edk2-x86_64-code.fd", f"{_QEMU}/edk2-i386-vars.fd"),
+        ),
+        (
+            (f"{_OVMF}/OVMF_CODE_4M.ms.fd", f"{_OVMF}/OVMF_VARS_4M.ms.fd"),
+            (f"{_EDK2}/ovmf/OVMF_CODE.secboot.fd", f"{_EDK2}/ovmf/OVMF_VARS.secboot.fd"),
+            (f"{_QEMU}/ovmf-x86_64-smm-ms-code.bin", f"{_QEMU}/ovmf-x86_64-smm-ms-vars.bin"),
+        ),
+    ),
+    "ovmf32": Firmware(
+        "ovmf-ia32",
+        (
+            (f"{_OVMF}/OVMF32_CODE_4M.secboot.fd", f"{_OVMF}/OVMF32_VARS_4M.fd"),
+            (f"{_EDK2}/ovmf-ia32/OVMF_CODE.fd", f"{_EDK2}/ovmf-ia32/OVMF_VARS.fd"),
+            (f"{_QEMU}/edk2-i386-code.fd", f"{_QEMU}/edk2-i386-vars.fd"),
+        ),
+    ),
+    "aavmf": Firmware(
+        "qemu-efi-aarch64",
+        (
+            ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
+            (f"{_EDK2}/aarch64/QEMU_EFI-pflash.raw", f"{_EDK2}/aarch64/vars-template-pflash.raw"),
+            (f"{_QEMU}/edk2-aarch64-code.fd", f"{_QEMU}/edk2-arm-vars.fd"),
+        ),
+    ),
+    "aavmf32": Firmware(
+        "qemu-efi-arm",
+        (
+            ("/usr/share/AAVMF/AAVMF32_CODE.fd", "/usr/share/AAVMF/AAVMF32_VARS.fd"),
+            (f"{_QEMU}/edk2-arm-code.fd", f"{_QEMU}/edk2-arm-vars.fd"),
+        ),
+    ),
+}

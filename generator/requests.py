@@ -1,14 +1,10 @@
 """What a guest needs of the helper, in the helper's own words."""
 
-from typing import TYPE_CHECKING
-
 from ..helper.request import Request
-
-if TYPE_CHECKING:
-    from .description import Guest
+from .model import Guest
 
 
-def up(guest: "Guest") -> Request:
+def up(guest: Guest) -> Request:
     """The request that sets up the guest's tap."""
     return Request(
         "up",
@@ -25,6 +21,6 @@ def up(guest: "Guest") -> Request:
     )
 
 
-def down(guest: "Guest") -> Request:
+def down(guest: Guest) -> Request:
     """The request that takes it down again."""
     return Request("down", name=guest.name)

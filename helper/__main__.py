@@ -56,7 +56,7 @@ def answer(
             judges = action in _JUDGED and (words or action != "--check-policy")
             told = _requests(words, read_input) if judges else []
             caps.drop()
-            from . import preview  # noqa: PLC0415  only ever without any capability
+            from .explain import preview  # noqa: PLC0415  only ever without any capability
 
             return preview.show(action, told, caller, str(__doc__), user)
         requests = _requests(words, read_input)
@@ -114,7 +114,7 @@ def _requests(words: Sequence[str], read_input: Callable[[int], bytes]) -> list[
         requests = [parse(line) for line in lines]
     except BadRequest:
         caps.drop()
-        from .diagnosis import first_error  # noqa: PLC0415  only ever without any capability
+        from .explain.diagnosis import first_error  # noqa: PLC0415  only ever without any capability
 
         raise first_error(lines, numbered=words == ["-"]) from None
     if len({request.verb for request in requests}) > 1:

@@ -17,8 +17,18 @@ from ipaddress import IPv4Network
 
 from . import plan as p
 from .errors import HelperError
-from .netlink import ACK, CREATE, DUMP, EXCL, PROTOCOLS, Kernel
-from .netlink import attribute, attribute_list, attributes, text
+from .netlink import (
+    ACK,
+    CREATE,
+    DUMP,
+    EXCL,
+    PROTOCOLS,
+    Kernel,
+    attribute,
+    attribute_list,
+    attributes,
+    text,
+)
 
 NFTABLES = 10 << 8
 GETTABLE, DELTABLE, NEWELEMENT, GETELEMENT, DELELEMENT = 1, 2, 12, 13, 14

@@ -35,9 +35,10 @@ def blocks(readme: str) -> dict[str, str]:
 
 def with_scripts(readme: str) -> str:
     """The README with the scripts in it as they are rendered now."""
-    from tapdraft.generator import description, render  # noqa: PLC0415  main() says where it is
+    from tapdraft.generator.description import parser  # noqa: PLC0415  main() says where it is
+    from tapdraft.generator.scripts import render  # noqa: PLC0415  main() says where it is
 
-    described = description.parse(blocks(readme)[DESCRIPTION].encode(), DESCRIPTION)
+    described = parser.parse(blocks(readme)[DESCRIPTION].encode(), DESCRIPTION)
     files = {name: data.decode() for name, data in render.render(described).items()}
 
     def block(match: re.Match[str]) -> str:

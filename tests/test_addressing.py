@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import base64
+import json
 import os
 import select
 import subprocess
@@ -12,14 +12,19 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from tapdraft.generator import addressing, check_address, cli, given, output, reach, shell, ssh
-from tapdraft.generator.addressing import cloud_init, credential, dhcp
-from tapdraft.generator.description import Guest, parse
+
+from tapdraft.generator import addressing, cli, shell
+from tapdraft.generator.addressing import cloud_init, credential, dhcp_lease
+from tapdraft.generator.checks import guest_addressing
+from tapdraft.generator.checks.finding import Place
+from tapdraft.generator.commands import overrides, reach, ssh
+from tapdraft.generator.description.parser import parse
 from tapdraft.generator.errors import BadDescription, TapdraftError
-from tapdraft.generator.finding import Place
 from tapdraft.generator.machines import MACHINES
+from tapdraft.generator.model import Guest
 from tapdraft.generator.options import Option, doubled
-from tapdraft.generator.render import render
+from tapdraft.generator.scripts import output
+from tapdraft.generator.scripts.render import render
 from tapdraft.generator.shell import PATH
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGVyZGVyZGVyZGVyZGVyZGVyZGVyZGVyZGVyZGVyZGVy"
@@ -124,7 +129,7 @@ def test_what_changes_in_the_seed_makes_a_new_instance() -> None:
 def test_run_tells_the_hosts_name_servers_where_the_description_names_none(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(given, "host_resolvers", lambda: (IPv4Address("192.0.2.53"),))
+    monkeypatch.setattr(overrides, "host_resolvers", lambda: (IPv4Address("192.0.2.53"),))
     start = 'kernel = "k"\n' if method == "kernel" else DISK
     keys = f'{start}addressing = "{method}"\n'
 
@@ -133,13 +138,13 @@ def test_run_tells_the_hosts_name_servers_where_the_description_names_none(
         return " ".join((*added.append, *added.plain, *added.files.values()))
 
     silent = guest(keys, "")
-    (told,) = given.with_name_servers((silent,))
+    (told,) = overrides.with_name_servers((silent,))
     assert "192.0.2.53" not in said(silent)
     assert "192.0.2.53" in said(told)
     named = guest(keys, NETWORK)
-    assert [said(one) for one in given.with_name_servers((named,))] == [said(named)]
+    assert [said(one) for one in overrides.with_name_servers((named,))] == [said(named)]
     isolated = guest(f'{keys}mode = "isolated"\n', "")
-    assert given.with_name_servers((isolated,)) == (isolated,)
+    assert overrides.with_name_servers((isolated,)) == (isolated,)
     if method == "cloud-init":  # another network of the host's makes no new guest
         ids = [cloud_init.seed(one)["meta-data"] for one in (silent, told)]
         assert ids[0] == ids[1]
@@ -149,7 +154,7 @@ def test_render_names_no_server_of_this_host_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Another host has others, and the same description gives the same bytes on both."""
-    monkeypatch.setattr(given, "host_resolvers", lambda: (IPv4Address("192.0.2.53"),))
+    monkeypatch.setattr(overrides, "host_resolvers", lambda: (IPv4Address("192.0.2.53"),))
     monkeypatch.chdir(tmp_path)
     text = f'[guest.web]\n{DISK}addressing = "cloud-init"\n'
     for network, warned in (("", True), (NETWORK, False)):
@@ -213,7 +218,7 @@ def test_qemu_takes_what_a_method_adds(
 
 def test_dhcp_tells_the_responder_and_dnsmasq_the_same() -> None:
     there = guest(f'{DISK}mtu = 1400\naddress = "192.168.7.100"\ngateway = "192.168.7.65/32"')
-    ours, theirs = dhcp.responder(there), dhcp.dnsmasq(there)
+    ours, theirs = dhcp_lease.responder(there), dhcp_lease.dnsmasq(there)
     for one, other in (
         ("--tap=td-web", "--interface=td-web"),
         ("--mac=52:54:c0:a8:07:64", "--dhcp-host=52:54:c0:a8:07:64,192.168.7.100,web"),
@@ -301,7 +306,7 @@ def test_run_ends_what_answers_when_the_guest_ends(tmp_path: Path) -> None:
     os.close(ended)
     assert run.ran() == ["ifup", "tapdraft", "qemu", "ifdown"]
     words = run.log.read_text().splitlines()[1].split()[1:]
-    assert words == ["dhcp", *dhcp.responder(guest(DISK))]
+    assert words == ["dhcp", *dhcp_lease.responder(guest(DISK))]
 
 
 def test_ssh_is_the_users_own_with_the_guests_own_known_hosts(
@@ -340,12 +345,12 @@ def test_check_finds_that_the_scripts_would_not_find_what_answers(
 ) -> None:
     monkeypatch.setattr(shell, "PATH", str(tmp_path))
     place = Place((guest(DISK),), tmp_path)
-    (found,) = check_address.responder(place)
+    (found,) = guest_addressing.responder(place)
     assert found.level == "error"
     (tmp_path / "tapdraft").write_text("#!/bin/sh\n")
     (tmp_path / "tapdraft").chmod(0o755)
-    assert list(check_address.responder(place)) == []
-    assert list(check_address.responder(Place((guest('kernel = "k"'),), tmp_path))) == []
+    assert list(guest_addressing.responder(place)) == []
+    assert list(guest_addressing.responder(Place((guest('kernel = "k"'),), tmp_path))) == []
 
 
 WRONG = {

@@ -8,9 +8,12 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from tapdraft.generator import errors, locate, qemu, reading, values
-from tapdraft.generator.description import LARGEST, load, parse
+
+from tapdraft.generator import errors
+from tapdraft.generator.description import positions, tables, values
+from tapdraft.generator.description.parser import LARGEST, load, parse
 from tapdraft.generator.errors import BadDescription, TapdraftError
+from tapdraft.generator.qemu import command
 
 
 def work(function: Callable[..., Any], *arguments: Any) -> int:
@@ -86,7 +89,7 @@ class Counted(str):
 def test_the_place_of_a_key_is_found_without_reading_from_the_start() -> None:
     text = Counted("[guest.web]\nqemu = [\n" + "'a',\n" * 2000 + "]\n")
     Counted.searched = 0
-    places = locate.locate(text)
+    places = positions.locate(text)
     assert places.value(("guest", "web", "qemu", 1999)).line == 2002
     assert Counted.searched < 20 * len(text)
 
@@ -104,7 +107,7 @@ def test_a_large_gateway_is_stepped_over_at_once() -> None:
 def test_a_name_of_many_parts_is_refused_before_it_is_parsed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reading.tomllib, "loads", lambda _: pytest.fail("parsed"))
+    monkeypatch.setattr(tables.tomllib, "loads", lambda _: pytest.fail("parsed"))
     for part in ("a.", '"a" . ', "'a'.", r'"\"".'):
         with pytest.raises(BadDescription, match="dotted name") as bad:
             parse(f"# a comment\n[guest.web]\n{part * 100_000}b = 1\n".encode())
@@ -126,8 +129,8 @@ def test_no_more_is_told_of_mistakes_than_a_person_reads() -> None:
     keys = ", ".join(f"memry{number} = 1" for number in range(30_000))
     with pytest.raises(BadDescription) as bad:
         parse(f"guest = {{web = {{{keys}}}}}\n".encode())
-    assert len(bad.value.problems) == reading.MOST_PROBLEMS
-    assert len(str(bad.value)) < 2000 * reading.MOST_PROBLEMS
+    assert len(bad.value.problems) == tables.MOST_PROBLEMS
+    assert len(str(bad.value)) < 2000 * tables.MOST_PROBLEMS
     with pytest.raises(BadDescription) as bad:
         parse(f"[guest.web]\n{'k' * 900_000} = 1\n".encode())
     assert len(str(bad.value)) < 20 * errors.SHOWN
@@ -167,7 +170,7 @@ def test_marks_make_no_long_description_out_of_a_short_one(what: str) -> None:
         parse((head + MARKED[what].format(marks=mark * 1000, text="x" * 1000)).encode())
     assert f"more than {values.MOST_MARKS}" in str(bad.value)
     guest = parse((head + MARKED[what].format(marks=mark * 3, text="someword")).encode()).guests[0]
-    assert " ".join(qemu.argv(guest)).count("someword") == 3
+    assert " ".join(command.argv(guest)).count("someword") == 3
 
 
 @pytest.mark.parametrize("digit", ["0xf", "0b1", "0o7"])

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 from labnet import Lab
-from tapdraft.generator import ask, cli, shell
+
+from tapdraft.generator import cli, shell
+from tapdraft.generator.commands import helper_client
 from tapdraft.helper import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +27,7 @@ GOOD = '[guest.web]\nkernel = "vmlinuz"\n[guest.db]\nkernel = "vmlinuz"\n'
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a description in it, to work in; no helper is found from here."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ask, "PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(helper_client, "PATH", str(tmp_path / "bin"))
     (tmp_path / "vm.toml").write_text(GOOD)
     return tmp_path
 

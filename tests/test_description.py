@@ -10,18 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tapdraft.generator import network, values
-from tapdraft.generator.description import (
-    GUEST_KEYS,
-    NETWORK_KEYS,
-    Description,
-    Guest,
-    load,
-    parse,
-)
-from tapdraft.generator.disks import Disk
+
+from tapdraft.generator.description import values
+from tapdraft.generator.description.parser import GUEST_KEYS, NETWORK_KEYS, load, parse
+from tapdraft.generator.description.positions import locate
 from tapdraft.generator.errors import BadDescription, TapdraftError
-from tapdraft.generator.locate import locate
+from tapdraft.generator.model import Description, Disk, Guest
+from tapdraft.generator.qemu import network
 from tapdraft.helper.request import Forward
 
 GOLDEN = Path(__file__).parent / "golden"

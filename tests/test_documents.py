@@ -12,24 +12,30 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tapdraft.generator import (
-    addressing,
-    cli,
-    description,
-    devices,
-    disks,
-    finding,
-    hardware,
-    layout,
-    listing,
-    network,
-    qemu,
-    render,
-    values,
-)
+
+from tapdraft.generator import addressing, cli
+from tapdraft.generator.checks import finding
+from tapdraft.generator.commands import listing
+from tapdraft.generator.description import keys, parser, values
+from tapdraft.generator.description.keys import GUEST_KEYS, NETWORK_KEYS
+from tapdraft.generator.formats import DISK_FORMATS
 from tapdraft.generator.machines import MACHINES
+from tapdraft.generator.model import (
+    ACCELERATORS,
+    AUDIO,
+    BUSES,
+    DEFAULTS,
+    DISPLAYS,
+    FURTHER,
+    GL,
+    KINDS,
+    LAYOUTS,
+)
+from tapdraft.generator.qemu import command as qemu
+from tapdraft.generator.scripts import render
 from tapdraft.helper import __main__ as helper
-from tapdraft.helper import caller, commands, errors, netlink, plan, policy, request
+from tapdraft.helper import caller, errors, netlink, plan, policy, request
+from tapdraft.helper.explain import commands
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
@@ -88,11 +94,11 @@ def choices(reader: Callable[[Any], Any]) -> set[str]:
     return set()
 
 
-DISK_KEYS = refused(disks.disk, {"?": 1}).partition("there are ")[2]
-INTERFACE_KEYS = refused(hardware._interface, {"?": 1}).partition("there are ")[2]
+DISK_KEYS = refused(keys._disk, {"?": 1}).partition("there are ")[2]
+INTERFACE_KEYS = refused(keys._interface, {"?": 1}).partition("there are ")[2]
 KEYS: dict[str, Iterable[str]] = {
-    "The network": description.NETWORK_KEYS,
-    "A guest": description.GUEST_KEYS,
+    "The network": NETWORK_KEYS,
+    "A guest": GUEST_KEYS,
     "A disk": DISK_KEYS.split(", "),
     "An interface": INTERFACE_KEYS.split(", "),
 }
@@ -108,19 +114,19 @@ def test_each_key_of_a_description_is_documented_and_no_other(title: str) -> Non
     [
         ("The network", "mode", request.MODES),
         ("A guest", "machine", MACHINES),
-        ("A guest", "accel", description.ACCELERATORS),
-        ("A guest", "display", devices.DISPLAYS),
+        ("A guest", "accel", ACCELERATORS),
+        ("A guest", "display", DISPLAYS),
         ("A guest", "addressing", addressing.WORDS),
-        ("A guest", "network", network.KINDS),
-        ("A guest", "gl", devices.GL),
-        ("A guest", "defaults", hardware.DEFAULTS),
-        ("A guest", "audio", devices.AUDIO),
-        ("A disk", "bus", disks.BUSES),
-        ("An interface", "network", network.FURTHER),
-        ("The network", "layout", layout.LAYOUTS),
+        ("A guest", "network", KINDS),
+        ("A guest", "gl", GL),
+        ("A guest", "defaults", DEFAULTS),
+        ("A guest", "audio", AUDIO),
+        ("A disk", "bus", BUSES),
+        ("An interface", "network", FURTHER),
+        ("The network", "layout", LAYOUTS),
         ("A guest", "host", ("closed", "open")),
         ("A guest", "forward", request.PROTOCOLS),
-        ("A disk", "format", disks.DISK_FORMATS),
+        ("A disk", "format", DISK_FORMATS),
     ],
 )
 def test_each_word_that_a_key_takes_is_documented_and_no_other(
@@ -133,7 +139,7 @@ def test_each_word_that_a_key_takes_is_documented_and_no_other(
 
 
 def test_no_key_that_takes_one_of_some_words_is_missing_above() -> None:
-    tables = {**description.NETWORK_KEYS, **description.GUEST_KEYS}
+    tables = {**NETWORK_KEYS, **GUEST_KEYS}
     found = {key for key, reader in tables.items() if choices(reader)}
     assert found == {
         "mode",
@@ -151,7 +157,7 @@ def test_no_key_that_takes_one_of_some_words_is_missing_above() -> None:
 
 
 def test_the_documented_defaults_are_those_of_a_guest_with_nothing_but_a_kernel() -> None:
-    described = description.parse(b'[guest.web]\nkernel = "vmlinuz"\n')
+    described = parser.parse(b'[guest.web]\nkernel = "vmlinuz"\n')
     guest, keys = described.guests[0], items(section("tapdraft.toml.5", "A guest"), "Va")
     documented = {
         key: match[1]
@@ -345,7 +351,7 @@ def test_every_description_in_the_manuals_is_accepted() -> None:
     assert len(found) == 4
     for text in found:
         content = text.partition("<< 'END'\n")[2].partition("END\n")[0] or text
-        description.parse(content.encode())
+        parser.parse(content.encode())
 
 
 def test_every_policy_in_the_manuals_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,7 +385,7 @@ def test_every_tapdraft_command_in_the_documents_is_accepted() -> None:
 def test_the_error_in_the_manual_is_what_a_user_is_shown() -> None:
     (shown,) = [text for text in displays("tapdraft.1") if text.startswith("error:")]
     with pytest.raises(cli.TapdraftError) as error:
-        description.parse(b'[guest.web]\nkernal = "vmlinuz"\n', "net.toml")
+        parser.parse(b'[guest.web]\nkernal = "vmlinuz"\n', "net.toml")
     assert str(error.value) == shown.rstrip("\n")
 
 

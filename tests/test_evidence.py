@@ -17,14 +17,19 @@ from typing import BinaryIO
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tapdraft.generator import ask, check_address, cli
-from tapdraft.generator import given as given_on_the_command_line
-from tapdraft.generator.addressing import archive, evidence, image as images, reader, unpacking
-from tapdraft.generator.addressing import zstd as unpack_zstd
-from tapdraft.generator.addressing.reader import Reader, Start
-from tapdraft.generator.description import Guest, load, parse
-from tapdraft.generator.finding import Place
-from tapdraft.generator.render import render
+
+from tapdraft.generator import cli
+from tapdraft.generator.addressing.probe import archive, evidence, reader, unpacking
+from tapdraft.generator.addressing.probe import image as images
+from tapdraft.generator.addressing.probe import zstd as unpack_zstd
+from tapdraft.generator.addressing.probe.reader import Start
+from tapdraft.generator.checks import guest_addressing
+from tapdraft.generator.checks.finding import Place
+from tapdraft.generator.commands import helper_client
+from tapdraft.generator.commands import overrides as given_on_the_command_line
+from tapdraft.generator.description.parser import load, parse
+from tapdraft.generator.model import Guest, IpReader
+from tapdraft.generator.scripts.render import render
 
 FILE, LINK = stat.S_IFREG | 0o755, stat.S_IFLNK | 0o777
 OURS = b"#!/bin/sh\nread -r words < /proc/cmdline\ncase $words in *ip=*) net ;; esac\n"
@@ -47,7 +52,7 @@ def cpio(files: Mapping[str, bytes | str]) -> bytes:
     return written + member("TRAILER!!!") + bytes(64)
 
 
-def told(folder: Path, initrd: bytes, kernel: bytes = b"", **start: str) -> Reader:
+def told(folder: Path, initrd: bytes, kernel: bytes = b"", **start: str) -> IpReader:
     """Who reads ip= of these files."""
     reader.LOOKED.clear()
     (folder / "i").write_bytes(initrd)
@@ -217,9 +222,9 @@ def test_a_small_kernel_is_not_unpacked_for_long(
     monkeypatch.setattr(images, "MOST", 1 << 20)
     monkeypatch.setattr(images, "LARGEST", 1 << 19)
     done: list[int] = []
-    spend = unpacking.Work.spend
+    spend = unpacking.Budget.spend
     monkeypatch.setattr(
-        unpacking.Work, "spend", lambda self, size: (done.append(size), spend(self, size))[1]
+        unpacking.Budget, "spend", lambda self, size: (done.append(size), spend(self, size))[1]
     )
     bomb = bytes(4096) + PACKED[kind](bytes(8 << 20)) * 16
     assert len(bomb) < 200_000
@@ -348,7 +353,7 @@ def test_the_configuration_beside_the_kernel_counts_first(tmp_path: Path) -> Non
     (tmp_path / "vmlinuz-6.1").write_bytes(inside(CONFIG))
     beside = tmp_path / "config-6.1"
 
-    def found(card: bool = True) -> Reader:
+    def found(card: bool = True) -> IpReader:
         return evidence.reader(Start("vmlinuz-6.1", is_virtio=card), tmp_path)
 
     assert found().reads is True
@@ -476,7 +481,7 @@ def test_only_what_needs_the_method_looks_at_the_files(
     told(tmp_path, cpio({"init": OURS}))
     file = tmp_path / "d.toml"
     file.write_text('[guest.web]\nkernel = "k"\ninitrd = "i"\n')
-    monkeypatch.setattr(ask, "ask", lambda lines: len(list(lines)))
+    monkeypatch.setattr(helper_client, "ask", lambda lines: len(list(lines)))
     for argv in (["up", str(file)], ["down", str(file)]):
         assert cli.main(argv) == 1
     assert given_on_the_command_line.tapped(str(file), "web").address == "192.168.7.2"
@@ -533,7 +538,7 @@ def test_check_says_what_the_script_says(tmp_path: Path) -> None:
 
     def look() -> list[tuple[str, str]]:
         place = Place((guest(tmp_path, keys),), tmp_path)
-        return [(found.level, found.what) for found in check_address.listener(place)]
+        return [(found.level, found.what) for found in guest_addressing.listener(place)]
 
     assert look() == []
     told(tmp_path, cpio({"init": OURS}))
@@ -622,7 +627,7 @@ def test_dracut_understands_the_words(tmp_path: Path, requires: Callable[..., No
     assert done.stdout.split() == ["eth0", "eth0", "eth1", "eth2", "eth3"], done.stderr
 
 
-def made(tmp_path: Path, *argv: str) -> Reader:
+def made(tmp_path: Path, *argv: str) -> IpReader:
     """Of a real initramfs that this command makes."""
     config = "mount -t tmpfs none /boot && echo CONFIG_RD_GZIP=y > /boot/config-0-none && exec "
     subprocess.run(

@@ -6,6 +6,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
+
 from tapdraft.helper import firewall
 from tapdraft.helper.firewall import nest
 from tapdraft.helper.netlink import attribute

@@ -12,11 +12,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from tapdraft.generator import cli, folders, output, run, ssh
-from tapdraft.generator.description import parse
+
+from tapdraft.generator import cli, folders
+from tapdraft.generator.commands import run, ssh
+from tapdraft.generator.description.parser import parse
 from tapdraft.generator.errors import TapdraftError
-from tapdraft.generator.qemuboot import convert
-from tapdraft.generator.render import render
+from tapdraft.generator.scripts import output
+from tapdraft.generator.scripts.render import render
+from tapdraft.generator.yocto import convert
 
 ROOT = Path(__file__).resolve().parents[1]
 STRANGER = 61001
@@ -232,7 +235,7 @@ def test_root_with_a_users_environment_uses_its_own_home_for_known_hosts(
 KILLED = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from tapdraft.generator import run
+from tapdraft.generator.commands import run
 with run.folder(None) as folder:
     script = folder / "run"
     script.write_text("#!/bin/sh\\necho $$ $PPID; echo; exec cat\\n")

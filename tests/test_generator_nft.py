@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from labnet import Lab
 from labsite import Site
-from tapdraft.generator.description import parse
-from tapdraft.generator.render import render
+
+from tapdraft.generator.description.parser import parse
+from tapdraft.generator.scripts.render import render
 
 FOLDER = "/run/nft-scripts"
 SHIMS = "/run/nft-shims"

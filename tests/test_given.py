@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tapdraft.generator import cli, given, hardware
-from tapdraft.generator.description import GUEST_KEYS, Guest, parse
+
+from tapdraft.generator import cli
+from tapdraft.generator.commands import overrides
+from tapdraft.generator.description.parser import GUEST_KEYS, parse
 from tapdraft.generator.errors import TapdraftError
+from tapdraft.generator.model import Guest
 
 CONF = Path(__file__).parent / "qemuboot/qemuarm64.qemuboot.conf"
 TWO = (
@@ -18,18 +21,18 @@ TWO = (
 
 def run(*options: str, guest: str = "web") -> Guest:
     """The guest that `tapdraft run OPTION... FILE GUEST` starts."""
-    changed = given.changed(cli._arguments(["run", *options, "vm.toml", guest]))
-    described = parse(TWO.encode(), change=lambda tables: given.apply(tables, guest, changed))
+    changed = overrides.changed(cli._arguments(["run", *options, "vm.toml", guest]))
+    described = parse(TWO.encode(), change=lambda tables: overrides.apply(tables, guest, changed))
     return described.chosen([guest])[0]
 
 
 def test_without_options_the_description_counts() -> None:
-    assert given.changed(cli._arguments(["run", "vm.toml"])) == {}
+    assert overrides.changed(cli._arguments(["run", "vm.toml"])) == {}
     assert (run().append, run().network) == ("quiet", "tap")
 
 
 def test_each_option_means_the_key_of_its_name() -> None:
-    for option, change in given.CHANGES.items():
+    for option, change in overrides.CHANGES.items():
         assert change.key in GUEST_KEYS
         assert option == f"--{change.key}"
 
@@ -61,8 +64,8 @@ def test_an_option_counts_for_the_guest_that_is_run(
 
 
 def test_the_other_guests_are_as_they_were() -> None:
-    changed = given.changed(cli._arguments(["run", "--network=user", "vm.toml", "web"]))
-    described = parse(TWO.encode(), change=lambda tables: given.apply(tables, "web", changed))
+    changed = overrides.changed(cli._arguments(["run", "--network=user", "vm.toml", "web"]))
+    described = parse(TWO.encode(), change=lambda tables: overrides.apply(tables, "web", changed))
     assert [guest.network for guest in described.guests] == ["user", "bridge"]
 
 
@@ -84,8 +87,8 @@ def test_a_word_that_is_none_is_refused_with_what_there_is(option: str) -> None:
     assert error.value.hint
 
 
-def test_every_key_about_hardware_is_read_as_in_a_description() -> None:
-    assert set(hardware.KEYS) <= set(GUEST_KEYS)
+def test_every_option_of_run_is_a_key_of_a_guest() -> None:
+    assert {change.key for change in overrides.CHANGES.values()} <= set(GUEST_KEYS)
 
 
 def test_import_writes_to_standard_output_or_a_file(
@@ -178,6 +181,6 @@ def test_a_guest_without_a_tap_cannot_be_reached_and_that_is_told(
 def test_what_only_a_tap_has_goes_with_it(keys: str, kind: str) -> None:
     text = f'[guest.web]\nkernel = "k"\n{keys}'
     (found,) = parse(
-        text.encode(), change=lambda tables: given.apply(tables, "web", {"--network": kind})
+        text.encode(), change=lambda tables: overrides.apply(tables, "web", {"--network": kind})
     ).guests
     assert (found.network, found.vhost, found.queues) == (kind, False, 1)

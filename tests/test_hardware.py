@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from tapdraft.generator import disks, layout, qemu
-from tapdraft.generator.description import Guest, parse
+
+from tapdraft.generator.description import addresses
+from tapdraft.generator.description.parser import parse
 from tapdraft.generator.errors import BadDescription
+from tapdraft.generator.formats import kind
 from tapdraft.generator.machines import MACHINES
+from tapdraft.generator.model import Guest
+from tapdraft.generator.qemu import command
 
 
 def guests(text: str) -> tuple[Guest, ...]:
@@ -15,7 +19,7 @@ def guests(text: str) -> tuple[Guest, ...]:
 
 def argv(text: str, attach: str = "run") -> list[str]:
     (guest,) = guests(f"[guest.web]\n{text}")
-    return qemu.argv(guest, attach, accel="tcg", cpu="max", firmware="CODE", vars="VARS")
+    return command.argv(guest, attach, accel="tcg", cpu="max", firmware="CODE", vars="VARS")
 
 
 def values(text: str, option: str, attach: str = "run") -> list[str]:
@@ -148,7 +152,7 @@ def test_what_does_not_go_together_is_told_with_a_hint(mistake: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("name", "form"),
     [
         ("d.ext4", "raw"),
         ("d.wic.qcow2", "qcow2"),
@@ -162,9 +166,9 @@ def test_what_does_not_go_together_is_told_with_a_hint(mistake: str) -> None:
         ("qcow2", "raw"),
     ],
 )
-def test_the_format_is_what_the_name_says_and_named_to_qemu(name: str, kind: str) -> None:
-    assert disks.kind(name) == kind
-    assert f"format={kind}" in values(f'disk = "{name}"\nsnapshot = true', "-drive")[0]
+def test_the_format_is_what_the_name_says_and_named_to_qemu(name: str, form: str) -> None:
+    assert kind(name) == form
+    assert f"format={form}" in values(f'disk = "{name}"\nsnapshot = true', "-drive")[0]
 
 
 @pytest.mark.parametrize(
@@ -243,13 +247,13 @@ def test_runqemus_layout_ends_where_runqemus_does() -> None:
     assert len({guest.mac for guest in found}) == most
     with pytest.raises(BadDescription, match=r"no number of 192\.168\.7\.0/24 is left"):
         guests(f'{text}[guest.more]\nkernel="k"\n')
-    assert layout.most(parse(text.encode()).network.subnet) == most
+    assert addresses.most(parse(text.encode()).network.subnet) == most
 
 
 def test_a_name_server_of_the_description_stands_in_place_of_runqemus() -> None:
     text = '[network]\nlayout="runqemu"\ndns=["9.9.9.9"]\n[guest.a]\nkernel="k"\n'
     (guest,) = guests(text)
-    words = qemu.argv(guest, accel="tcg", cpu="max")
+    words = command.argv(guest, accel="tcg", cpu="max")
     assert "eth0:off:9.9.9.9 net.ifnames=0" in words[words.index("-append") + 1]
 
 

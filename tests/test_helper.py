@@ -8,9 +8,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from tapdraft.helper import PROGRAM, host
+
+from tapdraft.helper import PROGRAM, host, netlink
 from tapdraft.helper import __main__ as helper
-from tapdraft.helper import netlink
 from tapdraft.helper.caller import Caller
 from tapdraft.helper.errors import BadRequest, InTheWay
 from tapdraft.helper.netlink import Kernel

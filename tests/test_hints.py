@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tapdraft.generator import cli
 from tapdraft.helper import __main__ as helper
 from tapdraft.helper.request import parse

@@ -18,15 +18,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tapdraft.generator import qemu
-from tapdraft.generator.description import GUEST_KEYS, NETWORK_KEYS, Guest, parse
+
+from tapdraft.generator.description.parser import GUEST_KEYS, NETWORK_KEYS, parse
+from tapdraft.generator.description.values import Wrong
 from tapdraft.generator.errors import TapdraftError
 from tapdraft.generator.machines import MACHINES
-from tapdraft.generator.qemuboot.convert import convert
-from tapdraft.generator.qemuboot.writing import Key, document
-from tapdraft.generator.render import scripts
+from tapdraft.generator.model import Guest
+from tapdraft.generator.qemu import command
+from tapdraft.generator.scripts.render import scripts
 from tapdraft.generator.shell import PATH, quote
-from tapdraft.generator.values import Wrong
+from tapdraft.generator.yocto.convert import convert
+from tapdraft.generator.yocto.writing import Key, document
 
 ROOT = Path(__file__).resolve().parents[1]
 SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
@@ -256,14 +258,14 @@ def check(stage: Stage, guest: Guest) -> None:
         files = scripts(guest, dialect=dialect, attach=attach)
     started = stage.run(files, shell)
     machine = MACHINES[guest.machine]
-    expected = qemu.argv(
+    expected = command.argv(
         guest,
         attach if guest.has_tap else "run",
         accel="tcg",
         firmware="",
         vars="",
         here=str(stage.folder).replace(",", ",,"),
-        cpu=qemu.cpu_of(guest) or machine.older,
+        cpu=command.cpu_of(guest) or machine.older,
     )
     assert expected in started, (dialect, attach, shell)
     assert not list(stage.folder.rglob("canary")), (dialect, attach, shell)
@@ -303,7 +305,7 @@ def test_all_keys_at_once_arrive_as_they_were_written(texts: dict[str, str], sta
 CONF_KEYS = sorted(
     {
         key
-        for path in (ROOT / "generator/qemuboot").glob("*.py")
+        for path in (ROOT / "generator/yocto").glob("*.py")
         for key in re.findall(r"\bQB_[A-Z_]+\b", path.read_text())
     }
 )

@@ -521,7 +521,7 @@ def test_python_imports_from_the_fixed_folders_only(stubbed: Site, hostile: str)
 def test_all_that_the_real_helper_imports_is_checked() -> None:
     code = (
         "import sys; sys.path[:0] = sys.argv[1:]\n"
-        "import tapdraft.helper.__main__, tapdraft.helper.preview\n"
+        "import tapdraft.helper.__main__, tapdraft.helper.explain.preview\n"
         "print(*{m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)})"
     )
     with tempfile.TemporaryDirectory() as folder:

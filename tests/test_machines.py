@@ -8,11 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tapdraft.generator import check_qemu, firmware, qemu
-from tapdraft.generator.description import Guest, parse
-from tapdraft.generator.finding import Place
+
+from tapdraft.generator.checks import qemu_parts
+from tapdraft.generator.checks.finding import Place
+from tapdraft.generator.description.parser import parse
 from tapdraft.generator.machines import MACHINES
+from tapdraft.generator.model import FIRMWARE_WORDS, Guest
 from tapdraft.generator.options import Option
+from tapdraft.generator.qemu import command, firmware
 
 HERE = Path(__file__).parent
 # What qemu says of a machine that it emulates in part; none of it is about our arguments.
@@ -35,7 +38,7 @@ def accepted(
         with (tmp_path / disk.file).open("ab") as stream:
             stream.truncate(1 << 20)
     words = {"accel": "tcg", "cpu": machine.older or machine.cpu, **variables}
-    argv = qemu.argv(guest, **words)
+    argv = command.argv(guest, **words)
     for index, word in enumerate(argv):
         if argv[index - 1] == "-netdev":
             # Taps and bridges are not here; a guest with several queues needs a backend like that.
@@ -88,7 +91,7 @@ def test_qemu_accepts_the_machine_with_all_that_it_can_have(
     assert complaints(accepted(one(described(name)), tmp_path, newest_python)) == []
 
 
-@pytest.mark.parametrize("kind", firmware.WORDS)
+@pytest.mark.parametrize("kind", FIRMWARE_WORDS)
 def test_qemu_accepts_the_firmware(
     kind: str, tmp_path: Path, requires: Callable[..., None], newest_python: str
 ) -> None:
@@ -151,10 +154,10 @@ def test_yocto_users_find_their_machines_by_name() -> None:
 @pytest.mark.parametrize("name", MACHINES)
 def test_what_a_guest_needs_of_its_qemu_is_all_that_its_command_names(name: str) -> None:
     guest = one(described(name))
-    needed = qemu.needs(guest)
+    needed = command.needs(guest)
     named = [
         option.value.partition(",")[0]
-        for group in qemu.command(guest)
+        for group in command.command(guest)
         for option in group.options
         if option.name == "-device"
     ]
@@ -168,7 +171,7 @@ def test_kvm_is_not_tried_where_nothing_would_prove_it(name: str) -> None:
 
 
 def _options(name: str) -> list[Option]:
-    return [option for group in qemu.command(one(described(name))) for option in group.options]
+    return [option for group in command.command(one(described(name))) for option in group.options]
 
 
 def test_what_is_missing_is_told_with_the_nearest_that_exists(tmp_path: Path) -> None:
@@ -180,13 +183,13 @@ def test_what_is_missing_is_told_with_the_nearest_that_exists(tmp_path: Path) ->
     qemu_system.chmod(0o755)
     binary = str(qemu_system)
     wanted = ("virtio-net-pci", "net", "virtio-net-pcie")
-    found = list(check_qemu.lacking(binary, "device", wanted))
+    found = list(qemu_parts.lacking(binary, "device", wanted))
     assert found == [("virtio-net-pcie", "virtio-net-pci")]
-    found = list(check_qemu.lacking(binary, "cpu", ("Skylake-Clint", "la464")))
+    found = list(qemu_parts.lacking(binary, "cpu", ("Skylake-Clint", "la464")))
     assert found == [("Skylake-Clint", "skylake-client")]
     # One that cannot be asked is not accused of anything.
-    assert list(check_qemu.lacking(binary, "machine", ("q35",))) == []
-    assert list(check_qemu.lacking("/nonexistent", "cpu", ("max",))) == []
+    assert list(qemu_parts.lacking(binary, "machine", ("q35",))) == []
+    assert list(qemu_parts.lacking("/nonexistent", "cpu", ("max",))) == []
 
 
 def test_a_guest_without_a_tap_needs_no_helper_nor_a_way_out(
@@ -194,7 +197,7 @@ def test_a_guest_without_a_tap_needs_no_helper_nor_a_way_out(
 ) -> None:
     requires("qemu-system-x86_64")
     (tmp_path / "disk.img").touch()
-    check = pytest.importorskip("tapdraft.generator.check")
+    check = pytest.importorskip("tapdraft.generator.checks.check")
     guest = one('network = "user"\ndisk = "disk.img"\naccel = "tcg"')
     assert check.check(Place((guest,), tmp_path), as_json=False) == 0, capsys.readouterr().out
     bridged = one('network = "bridge"\nbridge = "no-such"\ndisk = "disk.img"')
@@ -207,15 +210,15 @@ def test_this_hosts_qemu_lacks_nothing_of_a_machine(
     name: str, requires: Callable[..., None]
 ) -> None:
     requires(MACHINES[name].binary)
-    for kind, words in qemu.needs(one(described(name))).items():
-        assert list(check_qemu.lacking(MACHINES[name].binary, kind, words)) == []
+    for kind, words in command.needs(one(described(name))).items():
+        assert list(qemu_parts.lacking(MACHINES[name].binary, kind, words)) == []
 
 
 def test_a_compressed_disk_is_unpacked_into_a_file_without_a_name(
     tmp_path: Path, requires: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requires("zstd", "qemu-system-x86_64")
-    render = pytest.importorskip("tapdraft.generator.render")
+    render = pytest.importorskip("tapdraft.generator.scripts.render")
     text = (
         '[guest.vm]\naccel = "tcg"\nnetwork = "none"\ndisk = "disk.img.zst"\nsnapshot = true\n'
         'serial = ["none"]\nqemu = ["-S", "-monitor", "stdio"]\n'

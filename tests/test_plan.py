@@ -8,8 +8,10 @@ import re
 from typing import get_args
 
 import pytest
-from tapdraft.helper import apply, commands, firewall, plan
-from tapdraft.helper.commands import undo
+
+from tapdraft.helper import apply, firewall, plan
+from tapdraft.helper.explain import commands
+from tapdraft.helper.explain.commands import undo
 from tapdraft.helper.plan import Uplink, group_of, plan_down, plan_last, plan_up
 from tapdraft.helper.request import parse
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
 from tapdraft.helper import policy
 from tapdraft.helper.caller import Caller
 from tapdraft.helper.errors import InTheWay

@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tapdraft.generator import check_ports, ports
-from tapdraft.generator.description import parse
-from tapdraft.generator.finding import Place
-from tapdraft.helper.commands import ruleset
+
+from tapdraft.generator.checks import port_conflicts, ports
+from tapdraft.generator.checks.finding import Place
+from tapdraft.generator.description.parser import parse
+from tapdraft.helper.explain.commands import ruleset
 
 SOCKETS = {
     "everybody's": ("tcp", "0.0.0.0", True),
@@ -71,19 +72,19 @@ def test_a_host_whose_own_ports_are_those_of_guests_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, span: str, warned: bool
 ) -> None:
     (tmp_path / "range").write_text(span)
-    monkeypatch.setattr(check_ports, "RANGE", tmp_path / "range")
+    monkeypatch.setattr(port_conflicts, "RANGE", tmp_path / "range")
     monkeypatch.setattr(ports, "in_use", set)
-    found = list(check_ports.of_guests(Place((), tmp_path)))
+    found = list(port_conflicts.of_guests(Place((), tmp_path)))
     assert [finding.level for finding in found] == ["warning"] * warned
     isolated = parse(b'[guest.web]\nkernel = "vmlinuz"\nmode = "isolated"\n').guests
-    assert not list(check_ports.of_guests(Place(isolated, tmp_path)))
+    assert not list(port_conflicts.of_guests(Place(isolated, tmp_path)))
 
 
 def test_a_program_of_the_hosts_at_a_port_of_guests_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "range").write_text("32768 60999")
-    monkeypatch.setattr(check_ports, "RANGE", tmp_path / "range")
+    monkeypatch.setattr(port_conflicts, "RANGE", tmp_path / "range")
     monkeypatch.setattr(ports, "in_use", lambda: {("udp", 61001), ("tcp", 22)})
-    (found,) = check_ports.of_guests(Place((), tmp_path))
+    (found,) = port_conflicts.of_guests(Place((), tmp_path))
     assert (found.level, "udp port 61001 is in use" in found.what) == ("warning", True)

@@ -6,9 +6,11 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from tapdraft.generator import qemu
-from tapdraft.generator.description import Guest, parse
+
+from tapdraft.generator.description.parser import parse
 from tapdraft.generator.machines import MACHINES
+from tapdraft.generator.model import Guest
+from tapdraft.generator.qemu import command as qemu
 from tapdraft.generator.shell import Variable
 
 

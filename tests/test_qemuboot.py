@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tapdraft.generator import qemu
-from tapdraft.generator.description import Guest, parse
+
+from tapdraft.generator.description.parser import parse
 from tapdraft.generator.errors import BadDescription, TapdraftError
 from tapdraft.generator.machines import MACHINES
-from tapdraft.generator.qemuboot import reading
-from tapdraft.generator.qemuboot.convert import Imported, convert
+from tapdraft.generator.model import Guest
+from tapdraft.generator.qemu import command
+from tapdraft.generator.yocto import variables
+from tapdraft.generator.yocto.convert import Imported, convert
 
 HERE = Path(__file__).parent
 FILES = sorted((HERE / "qemuboot").glob("*.qemuboot.conf"))
@@ -138,7 +140,7 @@ def test_what_is_not_usual_is_kept(tmp_path: Path) -> None:
     assert guest.card == ("-device", "e1000,netdev=net0,mac=52:54:00:00:00:01")
     assert guest.cpu == "qemu64,+ssse3"
     assert (guest.board, guest.memory, guest.vhost, guest.queues) == ("pc", 1024, True, 2)
-    argv = qemu.argv(guest)
+    argv = command.argv(guest)
     assert "ip=192.168.7.2::192.168.7.1:255.255.255.0::eth1" in argv[argv.index("-append") + 1]
     assert "file=image.ext4,if=mtd,format=raw" in argv
     assert 'user-net = ["hostfwd=tcp:127.0.0.1:5022-:22"]' in result.text
@@ -203,14 +205,14 @@ def test_a_machine_that_is_not_known_is_refused_with_those_that_are(tmp_path: Pa
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     try:
-        reading.parse(b"[config_bsp]\n" + content)
+        variables.parse(b"[config_bsp]\n" + content)
     except BadDescription as bad:
         assert str(bad).startswith("error: qemuboot.conf:")
 
 
 @pytest.mark.parametrize("file", FILES, ids=NAMES)
 def test_what_is_imported_is_written_as_scripts(file: Path) -> None:
-    render = pytest.importorskip("tapdraft.generator.render")
+    render = pytest.importorskip("tapdraft.generator.scripts.render")
     result, guest = imported(file)
     files = render.render(parse(result.text.encode()))
     assert {f"{guest.name}/{script}" for script in ("ifup", "ifdown", "qemu", "run")} < set(files)
@@ -247,11 +249,11 @@ def test_the_second_guest_is_told_its_own_address(tmp_path: Path) -> None:
     table = result.text.partition("[guest.")[2].partition("]")[2]
     second = parse(f"{result.text}\n[guest.second]\n{table}".encode()).guests[1]
     for guest, client, host in ((first, 2, 1), (second, 4, 3)):
-        argv = qemu.argv(guest)
+        argv = command.argv(guest)
         told = f"ip=192.168.7.{client}::192.168.7.{host}:255.255.255.0::eth0:off"
         assert told in argv[argv.index("-append") + 1].split()
     tables = f"{result.text}network = 'user'\n".encode()
-    argv = qemu.argv(parse(tables).guests[0])
+    argv = command.argv(parse(tables).guests[0])
     assert "ip=dhcp" in argv[argv.index("-append") + 1].split()
 
 
@@ -274,7 +276,7 @@ def test_the_short_forms_of_old_name_their_format(tmp_path: Path) -> None:
 def test_an_initrd_may_be_for_the_boards_own_firmware(tmp_path: Path) -> None:
     text = "qb_default_kernel = none\nqb_default_fstype = cpio.gz\n"
     _, guest = imported(conf(tmp_path, text))
-    argv = qemu.argv(guest)
+    argv = command.argv(guest)
     assert argv[argv.index("-initrd") + 1] == "image.cpio.gz"
     assert "-kernel" not in argv
 
@@ -288,9 +290,9 @@ def test_a_window_shows_the_console_and_the_terminal_then_is_none(tmp_path: Path
     """runqemu without a word: no console= but the screen."""
     text = "qb_default_kernel = bzImage\nserial_consoles = 115200;ttyS0 115200;ttyS1\n"
     result, guest = imported(conf(tmp_path, text))
-    assert "console=ttyS0 console=ttyS1" in " ".join(qemu.argv(guest))
+    assert "console=ttyS0 console=ttyS1" in " ".join(command.argv(guest))
     shown = result.text.replace('serial = ["terminal"', 'display = "gtk"\nserial = ["window"')
-    argv = qemu.argv(parse(shown.encode()).guests[0])
+    argv = command.argv(parse(shown.encode()).guests[0])
     assert "console=" not in " ".join(argv)
     assert argv[argv.index("-display") - 1] == "virtio-vga"
     assert argv[argv.index("-display") + 1] == "gtk,show-cursor=on"
@@ -306,7 +308,7 @@ def test_a_window_shows_the_console_and_the_terminal_then_is_none(tmp_path: Path
 )
 def test_serial_lines_are_filled_up_to_two(given: str, serial: list[str], tmp_path: Path) -> None:
     _, guest = imported(conf(tmp_path, f"qb_opt_append = {given}\n"))
-    argv = qemu.argv(guest)
+    argv = command.argv(guest)
     assert [argv[index + 1] for index, word in enumerate(argv) if word == "-serial"] == serial
 
 

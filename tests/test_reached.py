@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tapdraft.generator import check_qemu, qemu
-from tapdraft.generator.description import parse
+
+from tapdraft.generator.checks import qemu_parts
+from tapdraft.generator.checks.finding import Place
+from tapdraft.generator.description.parser import parse
 from tapdraft.generator.errors import BadDescription, TapdraftError
-from tapdraft.generator.finding import Place
-from tapdraft.generator.render import render, scripts
+from tapdraft.generator.qemu import command as qemu
+from tapdraft.generator.scripts.render import render, scripts
 
 LIMIT = 60  # seconds
 BASE = '[guest.vm]\nmemory = 64\naccel = "tcg"\nnetwork = "none"\n'
@@ -191,7 +193,7 @@ def test_qmp_over_tcp_is_refused_with_what_to_write() -> None:
 def test_check_warns_of_a_screen_for_the_whole_network(tmp_path: Path) -> None:
     for display, findings in (("public-vnc", 1), ("vnc", 0)):
         guests = parse(f'{BASE}disk = "d"\ndisplay = "{display}"'.encode()).guests
-        found = list(check_qemu.screens(Place(guests, tmp_path)))
+        found = list(qemu_parts.screens(Place(guests, tmp_path)))
         assert [one.level for one in found] == ["warning"] * findings
 
 

@@ -15,11 +15,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from tapdraft.generator import output
-from tapdraft.generator.description import Description, load, parse
+
+from tapdraft.generator.description.parser import load, parse
 from tapdraft.generator.errors import TapdraftError
 from tapdraft.generator.machines import MACHINES
-from tapdraft.generator.render import render
+from tapdraft.generator.model import Description
+from tapdraft.generator.scripts import output
+from tapdraft.generator.scripts.render import render
 from tapdraft.helper.request import parse as parse_request
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -3,9 +3,10 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tapdraft.helper.commands import line
-from tapdraft.helper.diagnosis import check, first_error
+
 from tapdraft.helper.errors import BadRequest
+from tapdraft.helper.explain.commands import line
+from tapdraft.helper.explain.diagnosis import check, first_error
 from tapdraft.helper.request import LONGEST_LINE, Forward, Request, parse
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,11}", fullmatch=True)

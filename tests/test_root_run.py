@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tapdraft.generator.shell import PATH, quote
 
 GOLDEN = Path(__file__).resolve().parent / "golden"

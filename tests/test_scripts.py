@@ -14,11 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tapdraft.generator import firmware, qemu
-from tapdraft.generator.description import load, parse
+
+from tapdraft.generator.description.parser import load, parse
 from tapdraft.generator.machines import MACHINES
 from tapdraft.generator.options import doubled
-from tapdraft.generator.render import render
+from tapdraft.generator.qemu import command, firmware
+from tapdraft.generator.scripts.render import render
 from tapdraft.generator.shell import PATH, quote
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,7 +100,7 @@ def test_qemu_gets_every_argument_as_the_description_has_it(
     scenario, how, name = script.parts[-4:-1]
     description = load(str(GOLDEN / scenario / "description.toml"))
     (guest,) = description.chosen([name])
-    if qemu.accel(guest) != "auto" and kvm != "missing":
+    if command.accel(guest) != "auto" and kvm != "missing":
         return  # the script does not ask
     # A comma is what qemu would take for the end of a value.
     absolute = any(file.startswith("/") for file in guest.files)
@@ -133,10 +134,10 @@ def test_qemu_gets_every_argument_as_the_description_has_it(
     found = (tmp_path / "argv").read_text().replace(f"{files}/srv/", "/srv/").split("\0")[:-1]
     accel, cpu = f"kvm{machine.kvm_machine}", guest.cpu or "host"
     if kvm != "works":
-        accel, cpu = "tcg", qemu.cpu_of(guest)
+        accel, cpu = "tcg", command.cpu_of(guest)
     attach = how.partition("-")[2]
     here = doubled(str(folder))
-    assert found == qemu.argv(
+    assert found == command.argv(
         guest, attach, accel=accel, cpu=cpu, here=here, firmware=str(copy), vars="/dev/null"
     )
 

@@ -3,6 +3,7 @@
 from ipaddress import IPv4Network
 
 import pytest
+
 from tapdraft.helper.netlink import Link
 from tapdraft.helper.request import parse
 from tapdraft.helper.state import State, owner

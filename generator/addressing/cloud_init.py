@@ -8,21 +8,18 @@ The ssh keys are in the meta-data, so that the user's own user-data stays as it 
 import json
 from dataclasses import replace
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 from ..machines import MACHINES
+from ..model import Guest
 from ..shell import Variable, word
-from . import Addition
 from .kernel import network
-
-if TYPE_CHECKING:
-    from ..description import Guest
+from .method import Addition
 
 FOLDER = "seed"
 NODE = "seed0"
 
 
-def adds(guest: "Guest") -> Addition:
+def adds(guest: Guest) -> Addition:
     disk = word(
         f"driver=vvfat,node-name={NODE},dir=",
         Variable.HERE,
@@ -38,13 +35,13 @@ def adds(guest: "Guest") -> Addition:
     )
 
 
-def objection(guest: "Guest") -> tuple[str, str]:
+def objection(guest: Guest) -> tuple[str, str]:
     if not MACHINES[guest.machine].bus:
         return f"the machine {guest.machine} has no virtio for the seed's disk", 'use "dhcp"'
     return "", ""
 
 
-def seed(guest: "Guest") -> dict[str, str]:
+def seed(guest: Guest) -> dict[str, str]:
     """The three files. What cloud-init did once it does again only for another instance, so the
     instance has the content in its name: after a change it is a new one. The host's name servers
     do not count: on another network the guest is still the same, and keeps its host keys."""
@@ -61,7 +58,7 @@ def seed(guest: "Guest") -> dict[str, str]:
     return {"meta-data": _lines(meta_data), "network-config": config, "user-data": user_data}
 
 
-def network_config(guest: "Guest") -> str:
+def network_config(guest: Guest) -> str:
     """Version 2, which is netplan's. The card is known by its address, whatever its name is."""
     lines = [
         "version: 2",

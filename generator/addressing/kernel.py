@@ -8,24 +8,20 @@ tap's is the last, which is the one that everything else keeps, the kernel and k
 """
 
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import TYPE_CHECKING
 
-from .. import layout
-from ..network import user_address, user_net
-from . import Addition
-
-if TYPE_CHECKING:
-    from ..description import Guest
+from ..model import Guest, user_address, user_net
+from . import command_line
+from .method import Addition
 
 
-def adds(guest: "Guest") -> Addition:
+def adds(guest: Guest) -> Addition:
     return Addition(append=words(guest), note=_unnamed(guest))
 
 
-def words(guest: "Guest") -> tuple[str, ...]:
+def words(guest: Guest) -> tuple[str, ...]:
     """ip=, and what makes the card's name the one that ip= has."""
     if guest.layout == "runqemu" or guest.ip_tap:
-        return layout.words(guest)
+        return command_line.words(guest)
     # All fields, as systemd's network generator takes no other form; "off": no DHCP besides.
     # Without net.ifnames=0 udev renames eth0 and the address is given to nothing.
     first, second = (*guest.name_servers, "", "")[:2]
@@ -35,7 +31,7 @@ def words(guest: "Guest") -> tuple[str, ...]:
     return (*further, "ip=" + ":".join(fields).rstrip(":"), "net.ifnames=0", *_dracut(guest))
 
 
-def _unnamed(guest: "Guest") -> str:
+def _unnamed(guest: Guest) -> str:
     """The end of a sentence about the cards that get no ip=, if there are such."""
     if not guest.interfaces or (guest.reader.takes_each and guest.layout != "runqemu"):
         return ""
@@ -43,7 +39,7 @@ def _unnamed(guest: "Guest") -> str:
     return f"; only one ip= is sure to be read, so {cards} have to ask by DHCP"
 
 
-def _further(guest: "Guest") -> tuple[str, ...]:
+def _further(guest: Guest) -> tuple[str, ...]:
     """The cards beside the tap, without a way out: that is the tap's alone.
 
     qemu's own network has a fixed address; a bridge's is for its DHCP to tell.
@@ -56,7 +52,7 @@ def _further(guest: "Guest") -> tuple[str, ...]:
     return tuple(words)
 
 
-def _dracut(guest: "Guest") -> tuple[str, ...]:
+def _dracut(guest: Guest) -> tuple[str, ...]:
     """It leaves the network alone where the root file system needs none, unless it is told; and
     the first card that is named would be its main one: dracut.cmdline(7)."""
     if not guest.reader.is_dracut:
@@ -64,7 +60,7 @@ def _dracut(guest: "Guest") -> tuple[str, ...]:
     return "rd.neednet=1", *(("bootdev=eth0",) if guest.interfaces else ())
 
 
-def objection(guest: "Guest") -> tuple[str, str]:
+def objection(guest: Guest) -> tuple[str, str]:
     if not guest.kernel:
         return (
             "there is no kernel to give the address to",
@@ -75,7 +71,7 @@ def objection(guest: "Guest") -> tuple[str, str]:
     return "", ""
 
 
-def network(guest: "Guest") -> IPv4Interface:
+def network(guest: Guest) -> IPv4Interface:
     """The guest's address in the smallest network that holds the gateway too: Linux takes no
     gateway outside its own network."""
     host, client = IPv4Address(guest.gateway), IPv4Address(guest.address)

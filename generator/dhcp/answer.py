@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
 from . import message
-from .message import NOBODY, Malformed, Request
+from .message import NOBODY, Malformed, Query
 
 BROADCAST = IPv4Address("255.255.255.255")
 HALF_A_DAY, FOR_EVER = 43200, 0xFFFFFFFF  # seconds
@@ -85,11 +85,11 @@ def _silence(note: str) -> Answer:
     return Answer(b"", NOBODY, note, usual=False)
 
 
-def _discover(lease: Lease, request: Request) -> Answer:
+def _discover(lease: Lease, request: Query) -> Answer:
     return _give(lease, request, message.OFFER, f"{lease.address} offered")
 
 
-def _request(lease: Lease, request: Request, broadcast: bool) -> Answer:
+def _request(lease: Lease, request: Query, broadcast: bool) -> Answer:
     wanted = request.address(message.REQUESTED_ADDRESS)
     if request.client != NOBODY:
         # By the destination alone: RFC 2131, 4.3.2. Nothing else in the message differs.
@@ -105,7 +105,7 @@ def _request(lease: Lease, request: Request, broadcast: bool) -> Answer:
     return _give(lease, request, message.ACK, f"{lease.address} leased ({state})")
 
 
-def _inform(lease: Lease, request: Request) -> Answer:
+def _inform(lease: Lease, request: Query) -> Answer:
     # Any other address could not be reached on this tap.
     if request.client != lease.address:
         return _silence(f"an INFORM from {request.client} is ignored")
@@ -114,13 +114,13 @@ def _inform(lease: Lease, request: Request) -> Answer:
     return Answer(packet, request.client, f"{lease.address} informed")
 
 
-def _decline(lease: Lease, request: Request) -> Answer:
+def _decline(lease: Lease, request: Query) -> Answer:
     # There is no other address: after its ten seconds (RFC 2131, 3.1.5) the client is offered this
     # one again. Only a person can end the conflict.
     return _silence(f"the guest found {lease.address} in use by somebody else and declined it")
 
 
-def _release(lease: Lease, request: Request) -> Answer:
+def _release(lease: Lease, request: Query) -> Answer:
     return _silence(f"{lease.address} released")._replace(usual=True)
 
 
@@ -132,7 +132,7 @@ _HANDLERS = {
 }
 
 
-def _give(lease: Lease, request: Request, kind: int, note: str) -> Answer:
+def _give(lease: Lease, request: Query, kind: int, note: str) -> Answer:
     client = request.client if kind == message.ACK else NOBODY
     options = _options(lease, request, kind, times=True)
     packet = message.reply(request, options, client=client, yours=lease.address)
@@ -142,14 +142,14 @@ def _give(lease: Lease, request: Request, kind: int, note: str) -> Answer:
     return Answer(packet, BROADCAST if client == NOBODY else client, note)
 
 
-def _refuse(lease: Lease, request: Request, wanted: IPv4Address, state: str) -> Answer:
+def _refuse(lease: Lease, request: Query, wanted: IPv4Address, state: str) -> Answer:
     options = [*_head(lease, request, message.NAK), (message.EXPLANATION, b"not your address")]
     # The client's address is wrong, so always by broadcast: RFC 2131, 4.1.
     note = f"{wanted} refused ({state}): the guest's address is {lease.address}"
     return Answer(message.reply(request, options), BROADCAST, note, usual=False)
 
 
-def _head(lease: Lease, request: Request, kind: int) -> Iterator[tuple[int, bytes]]:
+def _head(lease: Lease, request: Query, kind: int) -> Iterator[tuple[int, bytes]]:
     yield message.MESSAGE_TYPE, bytes((kind,))
     yield message.SERVER, lease.server.packed
     if message.CLIENT_IDENTIFIER in request.options:  # RFC 6842
@@ -157,7 +157,7 @@ def _head(lease: Lease, request: Request, kind: int) -> Iterator[tuple[int, byte
 
 
 def _options(
-    lease: Lease, request: Request, kind: int, *, times: bool
+    lease: Lease, request: Query, kind: int, *, times: bool
 ) -> Iterator[tuple[int, bytes]]:
     """All options of an answer: first what must be in it, then what is wanted, in the client's
     order."""

@@ -48,7 +48,7 @@ class Malformed(ValueError):
     """This is no DHCP message from a client; says why, in words that are safe to log."""
 
 
-class Request(NamedTuple):
+class Query(NamedTuple):
     """What a client sent."""
 
     kind: int  # DISCOVER, REQUEST, ...
@@ -75,7 +75,7 @@ class Request(NamedTuple):
         return max(size, LEAST_ACCEPTED) - HEADERS
 
 
-def parse(packet: bytes) -> Request:
+def parse(packet: bytes) -> Query:
     """The message from a client that these bytes are; Malformed if they are none."""
     if not _HEADER.size < len(packet) <= LARGEST:
         raise Malformed(f"{'more' if len(packet) > LARGEST else 'less'} than a message")
@@ -109,7 +109,7 @@ def parse(packet: bytes) -> Request:
             _check(options)
     if MESSAGE_TYPE not in options:
         raise Malformed("no message type")
-    return Request(
+    return Query(
         options[MESSAGE_TYPE][0],
         xid,
         flags,
@@ -147,7 +147,7 @@ def _check(options: dict[int, bytes]) -> None:
 
 
 def reply(
-    request: Request,
+    request: Query,
     options: Iterable[tuple[int, bytes]],
     *,
     client: IPv4Address = NOBODY,

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from tapdraft.generator import qemu
 from test_field import HERE, NAMES, deployed, guest_of, recorded
+
+from tapdraft.generator.qemu import command
 
 QUIT = HERE.parent / "qmp_quit.py"
 # A vendor's qemu is none of Debian's.
@@ -83,7 +84,7 @@ def test_qemu_takes_from_tapdraft_what_it_takes_from_runqemu(
     record = recorded(name)
     requires(record["tap"][0])
     guest = guest_of(deployed(name, tmp_path), record["words"][0].split())
-    ours = start(tried(qemu.argv(guest), tmp_path), tmp_path, newest_python)
+    ours = start(tried(command.argv(guest), tmp_path), tmp_path, newest_python)
     if ours.returncode != 0:
         theirs = start(tried(record["tap"], tmp_path), tmp_path, newest_python)
         assert theirs.returncode != 0, (ours.stderr, theirs.stderr)

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from compare import REFUSED, RULES, compare
-from tapdraft.generator import given, qemu
-from tapdraft.generator.description import Guest, parse
+
+from tapdraft.generator.commands import overrides
+from tapdraft.generator.description.parser import parse
 from tapdraft.generator.errors import TapdraftError
-from tapdraft.generator.qemuboot.convert import convert
+from tapdraft.generator.model import Guest
+from tapdraft.generator.qemu import command
+from tapdraft.generator.yocto.convert import convert
 
 HERE = Path(__file__).parent
 FILES = sorted((HERE / "runqemu").glob("*.qemuboot.conf"))
@@ -47,7 +50,7 @@ def guest_of(conf: Path, words: list[str]) -> Guest:
     if 'network = "none"' in imported.text:
         told.pop("--network", None)  # runqemu, too, does not heed the word for such a machine
     source = imported.text.encode()
-    return parse(source, change=lambda guests: given.apply(guests, "", told)).guests[0]
+    return parse(source, change=lambda guests: overrides.apply(guests, "", told)).guests[0]
 
 
 def outcome(name: str, network: str, folder: Path) -> tuple[list[str], dict[str, object]]:
@@ -61,7 +64,7 @@ def outcome(name: str, network: str, folder: Path) -> tuple[list[str], dict[str,
         if "a vendor's own qemu" in str(error):
             return ["vendor"], {}
         raise
-    return compare(record[network], qemu.argv(guest))
+    return compare(record[network], command.argv(guest))
 
 
 @pytest.mark.parametrize("network", NETWORKS)

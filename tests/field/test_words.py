@@ -7,11 +7,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from tapdraft.generator import qemu
-from tapdraft.generator.description import parse
-from tapdraft.generator.qemuboot import writing
-from tapdraft.generator.qemuboot.convert import convert
 from test_field import HERE, deployed
+
+from tapdraft.generator.description.parser import parse
+from tapdraft.generator.qemu import command
+from tapdraft.generator.yocto import writing
+from tapdraft.generator.yocto.convert import convert
 
 PAGE = (HERE.parents[1] / "man/tapdraft-runqemu.7").read_text("utf-8")
 ROWS = dict(re.findall(r"^\.It (.*?) Ta (.*)$", PAGE.replace("\\(dq", '"'), re.M))
@@ -105,7 +106,7 @@ def test_what_a_row_says_does_what_the_word_did(
     changes = tomllib.loads(re.sub(r", (?=[a-z]+ = )", "\n", row))
     for key, value in changes.items():
         guest[key] = [*guest[key], *value] if key == "qemu" else value
-    argv = qemu.argv(parse(toml(described).encode()).guests[0])
+    argv = command.argv(parse(toml(described).encode()).guests[0])
     for expected in given:
         assert expected in argv
 

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
-from tapdraft.generator import description
+from tapdraft.generator.description import parser
 from tapdraft.generator.errors import TapdraftError
-from tapdraft.generator.render import render
-from tapdraft.helper import commands, diagnosis, netlink, policy, state
+from tapdraft.generator.scripts.render import render
+from tapdraft.helper import netlink, policy, state
 from tapdraft.helper.caller import Caller
 from tapdraft.helper.errors import BadRequest, HelperError, InTheWay
+from tapdraft.helper.explain import commands, diagnosis
 from tapdraft.helper.firewall import comment
 from tapdraft.helper.netlink import attribute
 from tapdraft.helper.plan import COMMENT, plan_up
@@ -89,7 +90,7 @@ def policy_file(data: bytes) -> None:
 def description_file(data: bytes) -> None:
     """A description is refused with the line and what to do, or renders to scripts."""
     try:
-        found = description.parse(data, "vm.toml")
+        found = parser.parse(data, "vm.toml")
     except TapdraftError as error:
         told = str(error)
         assert told.startswith("error: ")

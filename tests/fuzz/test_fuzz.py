@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import targets
+
 from tapdraft.helper.firewall import comment
 from tapdraft.helper.netlink import attribute
 from tapdraft.helper.plan import COMMENT

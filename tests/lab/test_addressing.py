@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 from labnet import Lab
 from labproc import Guest
+
 from tapdraft.generator import addressing
-from tapdraft.generator.description import parse
+from tapdraft.generator.description.parser import parse
 
 HOME = "/home/alice"
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from labnet import Lab
 from labsite import ROOT
+
 from tapdraft.generator.machines import MACHINES
 
 HOME = "/home/alice"

@@ -16,7 +16,10 @@ nft 'table inet watch {
     chain out { type filter hook output priority 0;
         ip daddr 192.168.7.2 oifname "eth0" counter; }; }'
 """
-OPEN = "from tapdraft.generator import reach; print(reach.is_open('td-web', '192.168.7.2', {}))"
+OPEN = (
+    "from tapdraft.generator.commands import reach;"
+    " print(reach.is_open('td-web', '192.168.7.2', {}))"
+)
 
 
 @pytest.fixture

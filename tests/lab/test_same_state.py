@@ -2,8 +2,9 @@
 
 import pytest
 from labnet import Lab
-from tapdraft.generator.description import parse
-from tapdraft.generator.render import render
+
+from tapdraft.generator.description.parser import parse
+from tapdraft.generator.scripts.render import render
 
 # Together they need every operation there is.
 DESCRIPTIONS = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from labnet import Lab
-from tapdraft.generator.description import parse
-from tapdraft.generator.render import render
+
+from tapdraft.generator.description.parser import parse
+from tapdraft.generator.scripts.render import render
 
 DESCRIPTION = b"""
 [network]

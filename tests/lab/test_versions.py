@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from labnet import Lab
-from tapdraft.generator.description import parse
-from tapdraft.generator.render import render
+
+from tapdraft.generator.description.parser import parse
+from tapdraft.generator.scripts.render import render
 
 WEB = ("up", "web", "192.168.7.1/30", "192.168.7.2", "forward=tcp:8080:80")
 DB = ("up", "db", "192.168.7.5/30", "192.168.7.6", "isolated")

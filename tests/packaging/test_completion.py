@@ -9,7 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tapdraft.generator import cli, qemu, render
+
+from tapdraft.generator import cli
+from tapdraft.generator.qemu import command as qemu
+from tapdraft.generator.scripts import render
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATE = ROOT / "packaging/completion/generate.py"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tapdraft.helper import __version__
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tapdraft.generator import ask, check_helper
-from tapdraft.generator.finding import Place
+
+from tapdraft.generator.checks import helper_access
+from tapdraft.generator.checks.finding import Place
+from tapdraft.generator.commands import helper_client
 from tapdraft.helper import service
 from tapdraft.helper.caller import Caller
 from tapdraft.helper.errors import BadRequest, InTheWay
@@ -192,28 +194,28 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir()
         (tmp_path / name / "tapdraft-helper").write_bytes(content)
         (tmp_path / name / "tapdraft-helper").chmod(0o755)
-    monkeypatch.setattr(ask, "PATH", f"{tmp_path}/launcher:{tmp_path}/client")
-    monkeypatch.setattr(ask, "SOCKET", tmp_path / "socket")
+    monkeypatch.setattr(helper_client, "PATH", f"{tmp_path}/launcher:{tmp_path}/client")
+    monkeypatch.setattr(helper_client, "SOCKET", tmp_path / "socket")
     return tmp_path
 
 
 def test_the_generator_uses_the_launcher_where_it_may(places: Path) -> None:
     (places / "socket").touch()
-    assert ask.find() == places / "launcher/tapdraft-helper"
+    assert helper_client.find() == places / "launcher/tapdraft-helper"
 
 
 def test_the_generator_uses_the_service_where_the_launcher_is_closed(places: Path) -> None:
     (places / "launcher/tapdraft-helper").chmod(0)
     (places / "socket").touch()
-    assert ask.find() == places / "client/tapdraft-helper"
+    assert helper_client.find() == places / "client/tapdraft-helper"
 
 
 def test_without_a_service_the_launcher_is_what_is_missing(places: Path) -> None:
     (places / "launcher/tapdraft-helper").chmod(0)
-    assert ask.find() == places / "launcher/tapdraft-helper"
+    assert helper_client.find() == places / "launcher/tapdraft-helper"
 
 
 def test_no_capability_is_asked_for_a_script(places: Path) -> None:
     (places / "launcher/tapdraft-helper").unlink()
     (places / "socket").touch()
-    assert not list(check_helper.capability(Place((), places)))
+    assert not list(helper_access.capability(Place((), places)))

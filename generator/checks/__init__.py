@@ -1,0 +1,1 @@
+"""tapdraft check: one module a subject, and what they share."""

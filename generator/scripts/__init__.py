@@ -1,0 +1,1 @@
+"""From plans and options to scripts, and to files."""

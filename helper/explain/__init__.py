@@ -1,0 +1,1 @@
+"""Read-only actions and explanations: imported after every capability is given up."""
