@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/lab"))
+sys.path.insert(0, str(ROOT / "tests/field"))
 
 # The folders are importable as tapdraft.helper and so on without an installation, exactly as
 # setup.cfg's package_dir has them.
@@ -22,6 +23,8 @@ _package = types.ModuleType("tapdraft")
 _package.__path__ = [str(ROOT)]
 sys.modules["tapdraft"] = _package
 
+# Where workers run the tests, the process that tells the results reads no other conftest.
+from fieldsummary import pytest_terminal_summary  # noqa: E402, F401  a hook
 from labnet import Lab  # noqa: E402  found by the path above
 from labsite import Site  # noqa: E402
 
