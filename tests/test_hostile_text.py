@@ -184,8 +184,8 @@ def check(stage: Stage, guest: Guest) -> None:
         guest, attach if guest.has_tap else "run", accel="tcg", firmware="", vars="",
         here=str(stage.folder).replace(",", ",,"), cpu=qemu.cpu_of(guest) or machine.older,
     )  # fmt: skip
-    assert expected in started, (dialect, attach, shell)
     assert not list(stage.folder.rglob("canary")), (dialect, attach, shell)
+    assert expected in started, (dialect, attach, shell)
 
 
 @pytest.mark.parametrize("key", FREE)
