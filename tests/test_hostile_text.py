@@ -267,8 +267,8 @@ def check(stage: Stage, guest: Guest) -> None:
         here=str(stage.folder).replace(",", ",,"),
         cpu=command.cpu_of(guest) or machine.older,
     )
-    assert expected in started, (dialect, attach, shell)
     assert not list(stage.folder.rglob("canary")), (dialect, attach, shell)
+    assert expected in started, (dialect, attach, shell)
 
 
 @pytest.mark.parametrize("key", FREE)
