@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from labnet import Lab
 from labproc import Guest, Process
 
 HOME = "/home/alice"
+PAGE = Path(__file__).resolve().parents[2] / "doc/administrators.md"
 TEXT = """
 [network]
 subnet = "192.168.7.0/24"
@@ -94,8 +97,36 @@ class Beside:
             self.sh(command)
         assert self.findings() == []
 
+    def mend_and_take_back(self, *rows: str) -> None:
+        """Do what check prints, then the undo of these rows of the manual: all is as before."""
+        before, found = self.firewall(), self.findings()
+        self.mend()
+        assert self.firewall() != before
+        for finding in found:
+            assert any(finding["fix"].startswith(documented()[row][0]) for row in rows)
+        for row in rows:
+            self.sh(documented()[row][1])
+        assert self.firewall() == before
+        assert self.findings() == found
+
+    def firewall(self) -> str:
+        """All rules of the host, without what they counted."""
+        return self.sh("nft --stateless list ruleset; iptables-legacy-save | grep -v '^#' || :")
+
     def daemon(self, *argv: str) -> Process:
         return self.lab.start(list(argv))
+
+
+def documented() -> dict[str, tuple[str, str]]:
+    """The manual's table: the firewall, the command that lets guests through, and its undo."""
+    page = PAGE.read_text("utf-8")
+    rows = re.findall(r"^\| ([^|]*) \| `([^|]*)` \| `?([^|`]*)`? \|$", page, re.M)
+    # nft's undo is a pipe, which no cell of a table can have.
+    pipes = re.findall(r"^    (nft -a list chain inet filter (\w+) .*)$", page, re.M)
+    below = {chain: pipe for pipe, chain in pipes}
+    return {
+        name: (fix, below[fix.split()[5]] if undo == "below" else undo) for name, fix, undo in rows
+    }
 
 
 @pytest.fixture

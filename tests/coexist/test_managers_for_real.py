@@ -89,6 +89,7 @@ def test_beside_docker_guests_work_after_what_check_says(
     )
     beside.own("/run")
     first = docker(beside)
+    beside.mend_and_take_back("Docker")
     beside.mend()
     beside.works()
     stop(first)
