@@ -20,7 +20,7 @@ WORD_FILE = "/dev/fd/4"  # where the script has the password of such a screen
 SERIAL = ("terminal", "window", "none")  # and tcp:PORT, listen:PORT, file:NAME
 
 _PORT = re.compile(r"(tcp|listen):([1-9][0-9]{0,4})")
-_TERMINAL = "This terminal is its console. Ctrl-a x ends it, Ctrl-a h tells more."
+_TERMINAL = "This terminal is its console. Ctrl-a x ends qemu, Ctrl-a h lists more keys."
 
 
 def serial_line(value: Any) -> str:
