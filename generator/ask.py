@@ -55,12 +55,14 @@ def _call(lines: Iterable[str], *words: str) -> int:
         raise TapdraftError(
             f"{HELPER} is not installed, and only it can make taps for you",
             "install it as root with make install, or render scripts for root: "
-            "tapdraft render --dialect=nft FILE", IN_THE_WAY,
-        )  # fmt: skip
+            "tapdraft render --dialect=nft FILE",
+            IN_THE_WAY,
+        )
     if not os.access(path, os.X_OK):
         raise TapdraftError(
             f"you are not in the group {group_of(path)}, which may run {path}",
-            f"as root: {grant(path)}; then log out and in again", IN_THE_WAY,
-        )  # fmt: skip
+            f"as root: {grant(path)}; then log out and in again",
+            IN_THE_WAY,
+        )
     text = "".join(f"{line}\n" for line in lines)
     return subprocess.run([path, *words], input=text.encode(), check=False).returncode

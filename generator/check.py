@@ -7,8 +7,14 @@ import json
 from collections.abc import Callable, Iterator
 
 from . import (
-    check_address, check_files, check_firewall, check_helper, check_host, check_ports, check_qemu,
-)  # fmt: skip
+    check_address,
+    check_files,
+    check_firewall,
+    check_helper,
+    check_host,
+    check_ports,
+    check_qemu,
+)
 from .errors import IN_THE_WAY, plain
 from .finding import Finding, Place
 
@@ -43,11 +49,17 @@ CHECKS: tuple[Callable[[Place], Iterator[Finding]], ...] = (
 )
 # What a description whose guests have no tap does not need.
 OF_TAPS = (
-    check_helper.installed, check_helper.capability, check_helper.starts, check_helper.policy,
-    check_host.tun, check_host.uplinks, check_ports.of_guests, check_firewall.forward_chains,
+    check_helper.installed,
+    check_helper.capability,
+    check_helper.starts,
+    check_helper.policy,
+    check_host.tun,
+    check_host.uplinks,
+    check_ports.of_guests,
+    check_firewall.forward_chains,
     check_firewall.ports,
     check_firewall.unreadable,
-)  # fmt: skip
+)
 
 
 def check(place: Place, *, as_json: bool) -> int:

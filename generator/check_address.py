@@ -18,7 +18,7 @@ def responder(place: Place) -> Iterator[Finding]:
             "addressing",
             f"guest {names[0]}: its scripts do not find the command tapdraft, to answer its DHCP",
             "make install-command   (as root; or your distribution's package)",
-        )  # fmt: skip
+        )
 
 
 def listener(place: Place) -> Iterator[Finding]:

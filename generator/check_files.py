@@ -11,11 +11,19 @@ from .machines import MACHINES
 _HEAD = 4096
 # e_machine of linux/elf-em.h, by the ends of the names of qemu's programs.
 _ELF = {
-    3: ("i386", "x86_64"), 8: ("mips", "mipsel", "mips64", "mips64el"), 20: ("ppc", "ppc64"),
-    21: ("ppc64",), 22: ("s390x",), 40: ("arm", "aarch64"), 42: ("sh4", "sh4eb"),
-    62: ("x86_64", "i386"), 183: ("aarch64",), 189: ("microblaze", "microblazeel"),
-    243: ("riscv32", "riscv64"), 258: ("loongarch64",),
-}  # fmt: skip
+    3: ("i386", "x86_64"),
+    8: ("mips", "mipsel", "mips64", "mips64el"),
+    20: ("ppc", "ppc64"),
+    21: ("ppc64",),
+    22: ("s390x",),
+    40: ("arm", "aarch64"),
+    42: ("sh4", "sh4eb"),
+    62: ("x86_64", "i386"),
+    183: ("aarch64",),
+    189: ("microblaze", "microblazeel"),
+    243: ("riscv32", "riscv64"),
+    258: ("loongarch64",),
+}
 # Where else a kernel has its mark: x86's boot.rst, arm64's booting.rst, zImage, riscv's
 # boot-image-header.rst.
 _MARKS = (
@@ -42,9 +50,10 @@ def kernels(place: Place) -> Iterator[Finding]:
             what = f"is a kernel for {' or '.join(kinds)}, not for {guest.machine}"
         if what:
             yield error(
-                "files", f"{path}, the kernel of guest {guest.name}, {what}",
-                f"name a kernel for {guest.machine}: kernel = \"FILE\"   (in the description)",
-            )  # fmt: skip
+                "files",
+                f"{path}, the kernel of guest {guest.name}, {what}",
+                f'name a kernel for {guest.machine}: kernel = "FILE"   (in the description)',
+            )
 
 
 def disks(place: Place) -> Iterator[Finding]:
@@ -53,17 +62,19 @@ def disks(place: Place) -> Iterator[Finding]:
         for disk in guest.disks:
             head = _head(place.folder / disk.file)
             is_qcow2 = head.startswith(b"QFI\xfb")
-            if not head or disk.format not in ("raw", "qcow2") or is_qcow2 == (
-                disk.format == "qcow2"
-            ):  # fmt: skip
+            if (
+                not head
+                or disk.format not in ("raw", "qcow2")
+                or is_qcow2 == (disk.format == "qcow2")
+            ):
                 continue
             there = "qcow2" if is_qcow2 else "not qcow2"
             yield error(
-                "files", f"{place.folder / disk.file}, a disk of guest {guest.name}, is {there}, "
+                "files",
+                f"{place.folder / disk.file}, a disk of guest {guest.name}, is {there}, "
                 f"and its format is said to be {disk.format}",
-                f'format = "{"qcow2" if is_qcow2 else "raw"}"   (of that disk, in the '
-                "description)",
-            )  # fmt: skip
+                f'format = "{"qcow2" if is_qcow2 else "raw"}"   (of that disk, in the description)',
+            )
 
 
 def vhost(place: Place) -> Iterator[Finding]:
@@ -71,11 +82,13 @@ def vhost(place: Place) -> Iterator[Finding]:
         if guest.vhost and not os.access("/dev/vhost-net", os.R_OK | os.W_OK):
             there = os.path.exists("/dev/vhost-net")
             yield error(
-                "vhost", f"guest {guest.name} wants vhost, and /dev/vhost-net is "
+                "vhost",
+                f"guest {guest.name} wants vhost, and /dev/vhost-net is "
                 f"{'closed to you' if there else 'missing'}",
-                "chmod 0666 /dev/vhost-net   (as root)" if there else
-                "modprobe vhost_net   (as root)",
-            )  # fmt: skip
+                "chmod 0666 /dev/vhost-net   (as root)"
+                if there
+                else "modprobe vhost_net   (as root)",
+            )
 
 
 def display(place: Place) -> Iterator[Finding]:
@@ -83,9 +96,10 @@ def display(place: Place) -> Iterator[Finding]:
         windows = guest.display in ("gtk", "sdl")
         if windows and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             yield error(
-                "display", f"guest {guest.name} wants a window, and this session has no display",
+                "display",
+                f"guest {guest.name} wants a window, and this session has no display",
                 'display = "none"   (in the description), or start from a graphical session',
-            )  # fmt: skip
+            )
 
 
 def _head(path: Path) -> bytes:

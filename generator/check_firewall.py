@@ -60,9 +60,10 @@ def forward_chains(place: Place) -> Iterator[Finding]:
     for drop, found in perhaps.items():
         if drop not in surely:
             yield warning(
-                "firewall", _told(drop, found, "drops some of"),
+                "firewall",
+                _told(drop, found, "drops some of"),
                 f"if that is not meant: {drop.fix}   (as root)",
-            )  # fmt: skip
+            )
 
 
 def ports(place: Place) -> Iterator[Finding]:
@@ -89,11 +90,11 @@ def ports(place: Place) -> Iterator[Finding]:
                 ):
                     told.add(flow.port)
                     yield error(
-                        "port", f"{protocol} port {port} goes to {end.verdict.target} already, by "
+                        "port",
+                        f"{protocol} port {port} goes to {end.verdict.target} already, by "
                         f"the rule {end.rule.text!r} in {end.chain.label}",
-                        f"forward = [\"{protocol}:OTHER:...\"]   (another port, in the "
-                        "description)",
-                    )  # fmt: skip
+                        f'forward = ["{protocol}:OTHER:..."]   (another port, in the description)',
+                    )
 
 
 def unreadable(_: Place) -> Iterator[Finding]:
@@ -105,9 +106,11 @@ def unreadable(_: Place) -> Iterator[Finding]:
         here = firewall_fix.ufw_is_on() if name == "ufw" else any(map(os.path.exists, found))
         if here:
             yield warning(
-                "firewall", f"{name} is here and may drop what guests send; its rules cannot be "
-                f"read: {view.why}", "tapdraft check   (as root)",
-            )  # fmt: skip
+                "firewall",
+                f"{name} is here and may drop what guests send; its rules cannot be "
+                f"read: {view.why}",
+                "tapdraft check   (as root)",
+            )
 
 
 def _flows(place: Place) -> Iterator[Flow]:
@@ -147,10 +150,11 @@ def _marked(packet: Packet, marks: bool) -> Packet:
 def _told(drop: _Drop, found: list[tuple[Flow, End]], does: str) -> str:
     whats = list(dict.fromkeys(flow.what for flow, _ in found))
     rules = dict.fromkeys(
-        f"the rule {end.rule.text!r} in {end.chain.label}" if end.rule
+        f"the rule {end.rule.text!r} in {end.chain.label}"
+        if end.rule
         else f"the policy of {end.chain.label}"
         for _, end in found
-    )  # fmt: skip
+    )
     named = " and ".join(list(rules)[:3])
     more = f" and {len(rules) - 3} more" if len(rules) > 3 else ""
     verb = does if len(rules) == 1 else does.replace("drops", "drop")

@@ -28,14 +28,16 @@ def installed(_: Place) -> Iterator[Finding]:
         )
     elif in_group_since(path):
         yield error(
-            "helper", f"you are in the group {group_of(path)}, but this session is older",
+            "helper",
+            f"you are in the group {group_of(path)}, but this session is older",
             "log in anew, or for this terminal: newgrp " + group_of(path),
-        )  # fmt: skip
+        )
     elif not os.access(path, os.X_OK):
         yield error(
-            "helper", f"{path} is for members of the group {group_of(path)}",
+            "helper",
+            f"{path} is for members of the group {group_of(path)}",
             f"{grant(path)}   (as root; then log in anew)",
-        )  # fmt: skip
+        )
 
 
 def capability(_: Place) -> Iterator[Finding]:
@@ -51,21 +53,24 @@ def capability(_: Place) -> Iterator[Finding]:
     if os.statvfs(path).f_flag & os.ST_NOSUID:
         mount = _mount(path)
         yield error(
-            "nosuid", f"{path} is on a nosuid mount, where capabilities of files do not count",
+            "nosuid",
+            f"{path} is on a nosuid mount, where capabilities of files do not count",
             f"mount -o remount,bind,suid {mount}   (as root), or install it elsewhere",
-        )  # fmt: skip
+        )
     status = _status()
     if status.get("NoNewPrivs") == "1":
         yield error(
-            "no_new_privs", "this process may gain no privileges (no_new_privs)",
+            "no_new_privs",
+            "this process may gain no privileges (no_new_privs)",
             "start from a session without it: grep NoNewPrivs /proc/self/status",
-        )  # fmt: skip
+        )
     if not int(status.get("CapBnd", "f" * 16), 16) & CAP_NET_ADMIN:
         yield error(
-            "bounding set", "CAP_NET_ADMIN is not in this session's bounding set",
+            "bounding set",
+            "CAP_NET_ADMIN is not in this session's bounding set",
             "start from a session that has it: grep CapBnd /proc/self/status; "
             "for a container: --cap-add=NET_ADMIN",
-        )  # fmt: skip
+        )
 
 
 def starts(_: Place) -> Iterator[Finding]:
@@ -88,9 +93,10 @@ def starts(_: Place) -> Iterator[Finding]:
         name = word.removesuffix("=none")
         if name != word:
             yield warning(
-                "hardening", f"the helper runs without {name}, which this kernel lacks",
+                "hardening",
+                f"the helper runs without {name}, which this kernel lacks",
                 f"a kernel with {name}; the helper works without it",
-            )  # fmt: skip
+            )
 
 
 def policy(place: Place) -> Iterator[Finding]:
@@ -112,9 +118,10 @@ def policy(place: Place) -> Iterator[Finding]:
         for request, permitted, why in helper_policy.decisions(sections, lines, caller, state):
             if not permitted:
                 yield error(
-                    "policy", f"guest {request.name}: {why}",
+                    "policy",
+                    f"guest {request.name}: {why}",
                     "see what you may ask for: tapdraft check --policy",
-                )  # fmt: skip
+                )
     except HelperError as failure:
         yield error("policy", str(failure), failure.hint or "see tapdraft-policy.conf(5)")
 

@@ -27,10 +27,11 @@ PROOF_SECONDS = 10
 def tun(_: Place) -> Iterator[Finding]:
     if not os.path.exists(TUN):
         yield error(
-            "tun", f"{TUN} is missing",
+            "tun",
+            f"{TUN} is missing",
             "modprobe tun   (as root; in a container: mkdir -p /dev/net && "
             "mknod -m 0666 /dev/net/tun c 10 200)",
-        )  # fmt: skip
+        )
     elif not os.access(TUN, os.R_OK | os.W_OK):
         yield error("tun", f"{TUN} is closed to you", f"chmod 0666 {TUN}   (as root)")
     else:
@@ -47,9 +48,10 @@ def qemu(place: Place) -> Iterator[Finding]:
         machine = MACHINES[name]
         if shutil.which(machine.binary, path=shell.PATH) is None:
             yield error(
-                "qemu", f"{machine.binary} is not installed",
+                "qemu",
+                f"{machine.binary} is not installed",
                 f"apt install {machine.package}   (as root; or your distribution's package)",
-            )  # fmt: skip
+            )
 
 
 def kvm(place: Place) -> Iterator[Finding]:
@@ -66,15 +68,17 @@ def kvm(place: Place) -> Iterator[Finding]:
         older = in_group_since(KVM)
         yield give(
             "kvm",
-            f"you are in the group {group_of(KVM)}, but this session is older: {slower}" if older
+            f"you are in the group {group_of(KVM)}, but this session is older: {slower}"
+            if older
             else f"{KVM} is closed to you: {slower}",
             "log in anew" if older else f"{_open_kvm()}   (as root)",
-        )  # fmt: skip
+        )
     elif not _proved(own[0]):
         yield give(
-            "kvm", f"{KVM} is there, but nothing runs under it: {slower}",
+            "kvm",
+            f"{KVM} is there, but nothing runs under it: {slower}",
             'accel = "tcg"   (in the description, which is what auto comes to here)',
-        )  # fmt: skip
+        )
 
 
 def _open_kvm() -> str:
@@ -97,9 +101,12 @@ def _proved(name: str) -> bool:
     argv = [word for option in command.proof(MACHINES[name]) for word in option.argv()]
     try:
         done = subprocess.run(
-            [str(binary), *argv], stdin=subprocess.DEVNULL, capture_output=True,
-            timeout=PROOF_SECONDS, check=False,
-        )  # fmt: skip
+            [str(binary), *argv],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PROOF_SECONDS,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
@@ -112,9 +119,10 @@ def files(place: Place) -> Iterator[Finding]:
             if not os.access(path, os.R_OK):
                 how = "closed to you" if os.path.exists(path) else "missing"
                 yield error(
-                    "files", f"{path}, of guest {guest.name}, is {how}",
+                    "files",
+                    f"{path}, of guest {guest.name}, is {how}",
                     f"chmod +r {path}" if how != "missing" else "put it there, or correct its name",
-                )  # fmt: skip
+                )
 
 
 def addresses(place: Place) -> Iterator[Finding]:
@@ -129,16 +137,19 @@ def addresses(place: Place) -> Iterator[Finding]:
         if clash:
             free = _free(place)
             yield error(
-                "subnet", f"guest {clash}",
-                f'[network] subnet = "{free}"   (in the description)' if free else
-                "ask the administrator for a subnet that is free: the policy permits none",
-            )  # fmt: skip
+                "subnet",
+                f"guest {clash}",
+                f'[network] subnet = "{free}"   (in the description)'
+                if free
+                else "ask the administrator for a subnet that is free: the policy permits none",
+            )
         if request.tap in state.links and request.tap not in told:
             told.add(request.tap)
             yield error(
-                "tap", f"there is an interface {request.tap} that tapdraft did not make",
+                "tap",
+                f"there is an interface {request.tap} that tapdraft did not make",
                 f"ip link delete {request.tap}   (as root, if nobody needs it)",
-            )  # fmt: skip
+            )
 
 
 def _own(state: State, request: Request, complete: bool) -> Iterator[Finding]:
@@ -146,45 +157,56 @@ def _own(state: State, request: Request, complete: bool) -> Iterator[Finding]:
     tap, link = request.tap, state.links[request.tap]
     if state.taps[tap] != os.getuid() and os.getuid() != 0:
         yield error(
-            "tap", f"{tap} is the tap of another user, with uid {state.taps[tap]}",
+            "tap",
+            f"{tap} is the tap of another user, with uid {state.taps[tap]}",
             "give the guest another name   (in the description)",
-        )  # fmt: skip
+        )
         return
     wanted = set(request.networks)
     addresses = state.addresses.get(link.ifindex, set())
     for foreign in sorted(addresses - wanted):
         yield warning(
-            "tap", f"{tap} has the address {foreign}, which tapdraft did not give it: something "
+            "tap",
+            f"{tap} has the address {foreign}, which tapdraft did not give it: something "
             "on this host configures it, perhaps by a DHCP server in the guest",
             f"ip address flush dev {tap} && tapdraft down; then keep network managers away from "
             "td-*: doc/administrators.md   (as root)",
-        )  # fmt: skip
+        )
     expected = [*wanted, *(IPv4Network(address) for address in (request.host, request.guest))]
     for way in sorted(state.ways.get(link.ifindex, set())):
         if not any(way.subnet_of(network) for network in expected):
             yield warning(
-                "tap", f"a route to {way} leads to {tap}, which tapdraft did not make",
+                "tap",
+                f"a route to {way} leads to {tap}, which tapdraft did not make",
                 f"ip route delete {way} dev {tap}   (as root)",
-            )  # fmt: skip
+            )
     others = [
         f"{way} ({name})"
-        for name, other in state.links.items() if name != tap
+        for name, other in state.links.items()
+        if name != tap
         for way in state.ways.get(other.ifindex, set())
         if way.prefixlen == 32 and way.subnet_of(IPv4Network(request.guest))
-    ]  # fmt: skip
+    ]
     broken = (
-        f"{tap} is down" if not link.up
-        else f"{tap} has no address" if not addresses & wanted
-        else f"a route over the guest's address leads elsewhere: {others[0]}" if others
-        else "the table inet tapdraft is gone" if complete and not state.table
-        else f"{tap} exists with different settings" if complete and not state.same(request)
+        f"{tap} is down"
+        if not link.up
+        else f"{tap} has no address"
+        if not addresses & wanted
+        else f"a route over the guest's address leads elsewhere: {others[0]}"
+        if others
+        else "the table inet tapdraft is gone"
+        if complete and not state.table
+        else f"{tap} exists with different settings"
+        if complete and not state.same(request)
         else ""
-    )  # fmt: skip
+    )
     if broken:
         yield error(
-            "tap", f"guest {request.name}: {broken}", f"tapdraft down {request.name}, then "
+            "tap",
+            f"guest {request.name}: {broken}",
+            f"tapdraft down {request.name}, then "
             f"tapdraft up {request.name}   (with the description's name before the guest's)",
-        )  # fmt: skip
+        )
 
 
 def uplinks(place: Place) -> Iterator[Finding]:
@@ -198,8 +220,13 @@ def uplinks(place: Place) -> Iterator[Finding]:
         except HelperError as failure:
             if str(failure) not in seen:
                 fix = failure.hint.replace("uplink=IF", 'uplinks = ["IF"] in [network]')
-                yield error("uplink", str(failure), f"ip route add default via GATEWAY, or {fix}"
-                            if "default route" in str(failure) else fix)  # fmt: skip
+                yield error(
+                    "uplink",
+                    str(failure),
+                    f"ip route add default via GATEWAY, or {fix}"
+                    if "default route" in str(failure)
+                    else fix,
+                )
             seen.add(str(failure))
 
 
@@ -250,17 +277,21 @@ def resolvers(place: Place) -> Iterator[Finding]:
             continue
         if not host_resolvers():
             yield warning(
-                "dns", f"guest {guest.name} gets no name server: those of this host are out of "
-                "a guest's reach", 'dns = ["9.9.9.9"]   (in [network] of the description)',
-            )  # fmt: skip
+                "dns",
+                f"guest {guest.name} gets no name server: those of this host are out of "
+                "a guest's reach",
+                'dns = ["9.9.9.9"]   (in [network] of the description)',
+            )
             return
         state, _ = snapshot()
         own = [s for s in host_resolvers() if _is_own(state, s)]
         if own and not guest.host_open:
             yield warning(
-                "dns", f"the name server {own[0]} is this host itself, which guest {guest.name} "
-                "may not reach", 'dns = ["9.9.9.9"]   (in [network] of the description)',
-            )  # fmt: skip
+                "dns",
+                f"the name server {own[0]} is this host itself, which guest {guest.name} "
+                "may not reach",
+                'dns = ["9.9.9.9"]   (in [network] of the description)',
+            )
             return
 
 
@@ -268,9 +299,11 @@ def _is_own(state: State, address: IPv4Address) -> bool:
     """Is it an address of this host? The kernel has a /32 for each in its table local."""
     return any(
         IPv4Network(address) == network and name != "lo"
-        for name, link in state.links.items() if name not in state.taps
-        for network in state.ways.get(link.ifindex, set()) if network.prefixlen == 32
-    )  # fmt: skip
+        for name, link in state.links.items()
+        if name not in state.taps
+        for network in state.ways.get(link.ifindex, set())
+        if network.prefixlen == 32
+    )
 
 
 def memory(place: Place) -> Iterator[Finding]:
@@ -278,6 +311,7 @@ def memory(place: Place) -> Iterator[Finding]:
     for guest in place.guests:
         if guest.memory > there:
             yield error(
-                "memory", f"guest {guest.name} wants {guest.memory}M of memory, and this host has "
-                f"{there}M", f'memory = "{there // 2}M"   (in the description)',
-            )  # fmt: skip
+                "memory",
+                f"guest {guest.name} wants {guest.memory}M of memory, and this host has {there}M",
+                f'memory = "{there // 2}M"   (in the description)',
+            )

@@ -22,14 +22,16 @@ def of_guests(place: Place) -> Iterator[Finding]:
     low, high = map(int, RANGE.read_text().split())
     if high >= first:
         yield warning(
-            "port", f"this host's own programs use ports {low} to {high}, and guests in mode nat "
+            "port",
+            f"this host's own programs use ports {low} to {high}, and guests in mode nat "
             f"come out at {first} to {last}",
             f"sysctl -w net.ipv4.ip_local_port_range='{min(low, 32768)} {first - 1}'   (as root)",
-        )  # fmt: skip
+        )
     for protocol, port in sorted(ports.in_use()):
         if port in ports.GUESTS:
             yield warning(
-                "port", f"{protocol} port {port} is in use on this host, among those of guests in "
+                "port",
+                f"{protocol} port {port} is in use on this host, among those of guests in "
                 "mode nat: a guest can get what one of its peers sends to it",
                 f"let it listen on a port below {first}: ss -lnp -A {protocol} 'sport = :{port}'",
-            )  # fmt: skip
+            )

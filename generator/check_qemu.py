@@ -26,9 +26,13 @@ def known(binary: str, kind: str) -> frozenset[str]:
     cannot be asked."""
     try:
         done = subprocess.run(
-            [binary, f"-{kind}", "help"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=HELP_SECONDS, check=False,
-        )  # fmt: skip
+            [binary, f"-{kind}", "help"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=HELP_SECONDS,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return frozenset()
     words: list[str] = []
@@ -53,10 +57,11 @@ def parts(place: Place) -> Iterator[Finding]:
         for kind, words in qemu.needs(guest).items():
             for word, near in lacking(binary, kind, words):
                 yield error(
-                    "qemu", f"this {os.path.basename(binary)} has no {kind} {word}, for guest "
-                    f"{guest.name}", f"{_key(kind)} = \"{near}\"   (in the description: the "
+                    "qemu",
+                    f"this {os.path.basename(binary)} has no {kind} {word}, for guest {guest.name}",
+                    f'{_key(kind)} = "{near}"   (in the description: the '
                     f"nearest that it has; {binary} -{kind} help lists all)",
-                )  # fmt: skip
+                )
 
 
 def _key(kind: str) -> str:
@@ -69,20 +74,22 @@ def images(place: Place) -> Iterator[Finding]:
         pairs = firmware.places(guest)
         if pairs and not any(all(os.access(file, os.R_OK) for file in pair) for pair in pairs):
             yield error(
-                "firmware", f"there is no UEFI firmware for guest {guest.name}",
+                "firmware",
+                f"there is no UEFI firmware for guest {guest.name}",
                 f"apt install {firmware.package(guest)}   (as root; or your distribution's)",
-            )  # fmt: skip
+            )
 
 
 def screens(place: Place) -> Iterator[Finding]:
     for guest in place.guests:
         if guest.display == "public-vnc":
             yield warning(
-                "screen", f"the screen of guest {guest.name} is offered to the whole network, "
+                "screen",
+                f"the screen of guest {guest.name} is offered to the whole network, "
                 "unencrypted; a password is all that guards it",
                 f'display = "vnc"   (in the description; then: ssh -L 5900:127.0.0.1:5900 '
                 f"{os.uname().nodename})",
-            )  # fmt: skip
+            )
 
 
 def bridges(place: Place) -> Iterator[Finding]:
@@ -91,7 +98,8 @@ def bridges(place: Place) -> Iterator[Finding]:
         for bridge in filter(None, wanted):
             if not os.path.isdir(f"/sys/class/net/{bridge}/bridge"):
                 yield error(
-                    "bridge", f"there is no bridge {bridge}, for guest {guest.name}",
+                    "bridge",
+                    f"there is no bridge {bridge}, for guest {guest.name}",
                     f"ip link add {bridge} type bridge   (as root; and allow it in "
                     "/etc/qemu/bridge.conf)",
-                )  # fmt: skip
+                )

@@ -83,9 +83,20 @@ import docopt
 from ..helper import __version__
 from ..helper.commands import line
 from . import (
-    addressing, ask, check_qemu, description, given, output, ports, qemu, reach, requests, run, ssh,
+    addressing,
+    ask,
+    check_qemu,
+    description,
+    given,
+    output,
+    ports,
+    qemu,
+    reach,
+    requests,
+    run,
+    ssh,
     streams,
-)  # fmt: skip
+)
 from .dhcp import __main__ as responder
 from .errors import FAILED, IN_THE_WAY, USAGE, TapdraftError, plain
 from .finding import Place
@@ -163,9 +174,17 @@ def _arguments(argv: list[str]) -> Arguments:
 
 def _dispatch(arguments: Arguments) -> int:
     commands = {
-        "render": _render, "run": _run, "up": _up, "down": _down, "list": _list, "check": _check,
-        "import": _import, "dhcp": _dhcp, "ping": _ping, "ssh": _ssh,
-    }  # fmt: skip
+        "render": _render,
+        "run": _run,
+        "up": _up,
+        "down": _down,
+        "list": _list,
+        "check": _check,
+        "import": _import,
+        "dhcp": _dhcp,
+        "ping": _ping,
+        "ssh": _ssh,
+    }
     return next(function for name, function in commands.items() if arguments[name])(arguments)
 
 
@@ -213,12 +232,17 @@ def _write(arguments: Arguments, described: Any, guests: Any, folder: Path) -> l
     from . import render  # noqa: PLC0415  jinja2 takes longer than all the rest
 
     files = render.render(
-        described, guests, dialect=given.word(arguments, "--dialect", render.DIALECTS),
+        described,
+        guests,
+        dialect=given.word(arguments, "--dialect", render.DIALECTS),
         attach=given.word(arguments, "--attach", qemu.ATTACHMENTS),
-    )  # fmt: skip
+    )
     output.write(files, folder)
-    closed = [path for path in (folder, *(folder / guest.name for guest in guests))
-              if not path.stat().st_mode & 0o001]  # fmt: skip
+    closed = [
+        path
+        for path in (folder, *(folder / guest.name for guest in guests))
+        if not path.stat().st_mode & 0o001
+    ]
     if closed and arguments["--dialect"] == "nft":
         # The script run starts qemu as another user.
         print(f"warning: other users cannot enter {plain(str(closed[0]))}", file=sys.stderr)

@@ -122,10 +122,13 @@ class Guest(Hardware):
     def files(self) -> tuple[str, ...]:
         """The files that qemu opens, in the order of its arguments."""
         named = (
-            self.kernel, self.initrd, self.dtb, self.bios,
+            self.kernel,
+            self.initrd,
+            self.dtb,
+            self.bios,
             "" if self.firmware in firmware.WORDS else self.firmware,
             *(one.file for one in self.disks),
-        )  # fmt: skip
+        )
         return tuple(name for name in named if name)
 
 
@@ -141,7 +144,8 @@ class Description:
             if name not in known:
                 raise TapdraftError(
                     f"the description has no guest '{name}'",
-                    f"name one of its guests: {', '.join(known)}", 2,
+                    f"name one of its guests: {', '.join(known)}",
+                    2,
                 )
         return tuple(guest for guest in self.guests if not names or guest.name in names)
 
@@ -229,15 +233,24 @@ def _guest(
     given = dict(keys)
     # What is called otherwise in the file, where it reads better there.
     given.update(
-        name=name, address=addresses.guest, gateway=addresses.gateway, prefix=addresses.prefix,
-        host_open=given.pop("host", "closed") == "open", disks=given.pop("disk", ()),
-        forwards=given.pop("forward", ()), uplinks=network.uplinks, dns=network.dns,
-        domain=network.domain, user_data=given.pop("user-data", ""),
-        ssh_keys=given.pop("ssh-key", ()), layout=network.layout,
-        user_net=given.pop("user-net", ()), ip_tap=given.pop("ip-tap", ""),
+        name=name,
+        address=addresses.guest,
+        gateway=addresses.gateway,
+        prefix=addresses.prefix,
+        host_open=given.pop("host", "closed") == "open",
+        disks=given.pop("disk", ()),
+        forwards=given.pop("forward", ()),
+        uplinks=network.uplinks,
+        dns=network.dns,
+        domain=network.domain,
+        user_data=given.pop("user-data", ""),
+        ssh_keys=given.pop("ssh-key", ()),
+        layout=network.layout,
+        user_net=given.pop("user-net", ()),
+        ip_tap=given.pop("ip-tap", ""),
         ip_user=given.pop("ip-user", ""),
         interfaces=given.pop("interface", ()),
-    )  # fmt: skip
+    )
     given.setdefault("title", name)
     given.setdefault("mode", network.mode)
     if given.get("defaults") == "qemu":

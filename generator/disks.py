@@ -17,13 +17,20 @@ BUSES = ("virtio", "scsi", "ide", "sd", "cdrom", "mtd", "qemu")
 # By the ending of a file's name. Never left to qemu: a guest that writes another format's header
 # into a raw disk would be given whatever file that header names.
 FORMATS = {
-    ".qcow2": "qcow2", ".vmdk": "vmdk", ".vhd": "vpc", ".vhdx": "vhdx", ".vdi": "vdi",
-}  # fmt: skip
+    ".qcow2": "qcow2",
+    ".vmdk": "vmdk",
+    ".vhd": "vpc",
+    ".vhdx": "vhdx",
+    ".vdi": "vdi",
+}
 DISK_FORMATS = ("raw", *FORMATS.values())
 UNPACKERS = {
-    ".zst": ("zstd", "-dcq"), ".gz": ("gzip", "-dc"), ".xz": ("xz", "-dc"),
-    ".bz2": ("bzip2", "-dc"), ".lz4": ("lz4", "-dcq"),
-}  # fmt: skip
+    ".zst": ("zstd", "-dcq"),
+    ".gz": ("gzip", "-dc"),
+    ".xz": ("xz", "-dc"),
+    ".bz2": ("bzip2", "-dc"),
+    ".lz4": ("lz4", "-dcq"),
+}
 # A shell's file descriptors have one digit; those up to 4 are in use, and 9 is the lock of run.
 DESCRIPTORS = range(5, 9)
 
@@ -67,10 +74,12 @@ def _format(value: Any) -> str:
 _READ = values.table(
     "a disk",
     {
-        "file": values.file, "format": _format, "readonly": values.boolean,
+        "file": values.file,
+        "format": _format,
+        "readonly": values.boolean,
         "bus": values.one_of(*BUSES),
     },
-)  # fmt: skip
+)
 
 
 def disk(value: Any) -> Disk:

@@ -61,8 +61,11 @@ def _nft(chain: Chain, flow: Flow) -> str:
     if chain.hook == "forward":
         words = [into, out]
     elif chain.hook == "input":
-        words = [f"{into} udp dport 10067" if flow.what == _DHCP
-                 else f"{into} ct state established,related"]  # fmt: skip
+        words = [
+            f"{into} udp dport 10067"
+            if flow.what == _DHCP
+            else f"{into} ct state established,related"
+        ]
     elif chain.hook == "output" or (chain.hook == "postrouting" and flow.towards == "in"):
         words = [out]
     elif flow.towards == "out":
@@ -84,15 +87,21 @@ def _iptables(chain: Chain, flow: Flow, all_chains: Filter) -> str:
         name = "DOCKER-USER" if docker else chain.name
         words = [f"{name} -i td-+", f"{name} -o td-+"]
     elif chain.hook == "input":
-        words = [f"{chain.name} -i td-+ -p udp --dport 10067" if flow.what == _DHCP else
-                 f"{chain.name} -i td-+ -m conntrack --ctstate ESTABLISHED,RELATED"]  # fmt: skip
+        words = [
+            f"{chain.name} -i td-+ -p udp --dport 10067"
+            if flow.what == _DHCP
+            else f"{chain.name} -i td-+ -m conntrack --ctstate ESTABLISHED,RELATED"
+        ]
     elif chain.hook == "output" or (chain.hook == "postrouting" and flow.towards == "in"):
         words = [f"{chain.name} -o td-+"]
     elif chain.hook == "prerouting" and flow.towards == "out":
         words = [f"{chain.name} -i td-+"]
     elif chain.hook == "prerouting" and chain.table != "raw":
-        port = f"-p {flow.port[0]} --dport {flow.port[1]}" if flow.port else (
-            "-m conntrack --ctstate ESTABLISHED,RELATED")  # fmt: skip
+        port = (
+            f"-p {flow.port[0]} --dport {flow.port[1]}"
+            if flow.port
+            else ("-m conntrack --ctstate ESTABLISHED,RELATED")
+        )
         words = [f"{chain.name} -i {flow.uplink} {port}"]
     else:
         return f"{program}{table} -S {chain.name}   # and let what passes {flow.uplink} through"

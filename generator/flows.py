@@ -79,10 +79,18 @@ class _Tap:
 
     def packet(self, source: Any, target: Any, **fields: Any) -> Packet:
         packet = {
-            "saddr": source, "daddr": target, "nfproto": "ipv4", "l4proto": "tcp", "mark": 0,
-            "state": "new", "status": frozenset(), "flags": frozenset({"syn"}), "type": "unicast",
-            "pkttype": Field("host", False), **fields,
-        }  # fmt: skip
+            "saddr": source,
+            "daddr": target,
+            "nfproto": "ipv4",
+            "l4proto": "tcp",
+            "mark": 0,
+            "state": "new",
+            "status": frozenset(),
+            "flags": frozenset({"syn"}),
+            "type": "unicast",
+            "pkttype": Field("host", False),
+            **fields,
+        }
         if packet["l4proto"] != "tcp":
             packet.pop("flags")
         return {
@@ -94,9 +102,10 @@ class _Tap:
         """An interface as a packet's iif or oif."""
         ours = name == self.name
         return {
-            f"{way}name": Field(name), f"{way}group": Field(self.group if ours else 0, ours),
+            f"{way}name": Field(name),
+            f"{way}group": Field(self.group if ours else 0, ours),
             f"{way}kind": Field("tun") if ours else Field(None, False),
-        }  # fmt: skip
+        }
 
     def steps(self, packet: Packet, came: str, goes: str) -> tuple[Step, ...]:
         into, out = self.link("iif", came), self.link("oif", goes)
@@ -117,9 +126,14 @@ class _Tap:
             )
             yield Flow("what guests send", self.steps(there, self.name, uplink), "out", uplink)
             back = self.packet(
-                anywhere, self.address, l4proto=protocol, sport=Field(port, False), dport=high,
-                state="established", flags=frozenset({"ack"}),
-            )  # fmt: skip
+                anywhere,
+                self.address,
+                l4proto=protocol,
+                sport=Field(port, False),
+                dport=high,
+                state="established",
+                flags=frozenset({"ack"}),
+            )
             yield Flow("answers to guests", self.steps(back, uplink, self.name), "in", uplink)
         for protocol, port, inner in self.guest.forwards:
             yield from self._forward(uplink, protocol, port, inner)
@@ -128,33 +142,53 @@ class _Tap:
         anywhere, high = Field(TYPICAL, False), Field(40000, False)
         before, _, *after = self.steps(
             self.packet(
-                anywhere, self.address, l4proto=protocol, sport=high, dport=inner,
+                anywhere,
+                self.address,
+                l4proto=protocol,
+                sport=high,
+                dport=inner,
                 status=frozenset({"dnat"}),
             ),
-            uplink, self.name,
-        )  # fmt: skip
+            uplink,
+            self.name,
+        )
         outer = {
             **self.packet(
-                anywhere, Field(self.address, False), l4proto=protocol, sport=high, dport=port,
+                anywhere,
+                Field(self.address, False),
+                l4proto=protocol,
+                sport=high,
+                dport=port,
                 type="local",
             ),
             **self.link("iif", uplink),
-        }  # fmt: skip
+        }
         steps = (before._replace(packet=outer), Step("prerouting", outer), *after)
         what = "connections to forwarded ports"
         yield Flow(what, steps, "in", uplink, (protocol, port))
         back = self.packet(
-            self.address, anywhere, l4proto=protocol, sport=inner, dport=high,
-            state="established", status=frozenset({"dnat"}), flags=frozenset({"syn", "ack"}),
-        )  # fmt: skip
+            self.address,
+            anywhere,
+            l4proto=protocol,
+            sport=inner,
+            dport=high,
+            state="established",
+            status=frozenset({"dnat"}),
+            flags=frozenset({"syn", "ack"}),
+        )
         yield Flow("answers of forwarded ports", self.steps(back, self.name, uplink), "out", uplink)
 
     def dhcp(self) -> Iterator[Flow]:
         everybody = IPv4Address("255.255.255.255")
         asks = self.packet(
-            IPv4Address(0), everybody, l4proto="udp", sport=68, dport=10067,
-            type="broadcast", pkttype="broadcast",
-        )  # fmt: skip
+            IPv4Address(0),
+            everybody,
+            l4proto="udp",
+            sport=68,
+            dport=10067,
+            type="broadcast",
+            pkttype="broadcast",
+        )
         into = {**asks, **self.link("iif", self.name)}
         yield Flow(
             "DHCP requests of guests",
@@ -163,27 +197,41 @@ class _Tap:
                 Step("prerouting", into),
                 Step("input", into),
             ),
-            "out", "",
-        )  # fmt: skip
+            "out",
+            "",
+        )
         says = self.packet(
-            self.gateway, Field(everybody, False), l4proto="udp", sport=10067, dport=68,
-            state=Field("new", False), type=Field("broadcast", False),
-        )  # fmt: skip
+            self.gateway,
+            Field(everybody, False),
+            l4proto="udp",
+            sport=10067,
+            dport=68,
+            state=Field("new", False),
+            type=Field("broadcast", False),
+        )
         out = {**says, **self.link("oif", self.name)}
-        yield Flow("DHCP answers to guests", (Step("output", out), Step("postrouting", out)),
-                   "in", "")  # fmt: skip
+        yield Flow(
+            "DHCP answers to guests", (Step("output", out), Step("postrouting", out)), "in", ""
+        )
 
     def host(self) -> Iterator[Flow]:
         high, port = Field(40000, False), Field(22, False)
-        there = {**self.packet(self.gateway, self.address, sport=high, dport=port),
-                 **self.link("oif", self.name)}  # fmt: skip
+        there = {
+            **self.packet(self.gateway, self.address, sport=high, dport=port),
+            **self.link("oif", self.name),
+        }
         back = {
             **self.packet(
-                self.address, self.gateway, sport=port, dport=high, state="established",
-                flags=frozenset({"syn", "ack"}), type="local",
+                self.address,
+                self.gateway,
+                sport=port,
+                dport=high,
+                state="established",
+                flags=frozenset({"syn", "ack"}),
+                type="local",
             ),
             **self.link("iif", self.name),
-        }  # fmt: skip
+        }
         yield Flow(
             "what the host sends to guests",
             (Step("output", there), Step("postrouting", there)),
@@ -191,8 +239,13 @@ class _Tap:
             "",
             level="warning",
         )
-        yield Flow("answers of guests to the host", (Step("prerouting", back), Step("input", back)),
-                   "out", "", level="warning")  # fmt: skip
+        yield Flow(
+            "answers of guests to the host",
+            (Step("prerouting", back), Step("input", back)),
+            "out",
+            "",
+            level="warning",
+        )
         arp = {"nfproto": Field("arp")}
         yield Flow(
             "ARP between host and guests",
@@ -200,5 +253,6 @@ class _Tap:
                 Step("input", {**arp, **self.link("iif", self.name)}, ("arp",)),
                 Step("output", {**arp, **self.link("oif", self.name)}, ("arp",)),
             ),
-            "out", "",
-        )  # fmt: skip
+            "out",
+            "",
+        )

@@ -28,8 +28,12 @@ _PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = _PLACE | os.O_DIRECTORY
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MOST_LINKS = 40  # as the kernel's own limit
-_KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISLNK, "a symbolic link"), (stat.S_ISFIFO, "a FIFO"),
-          (stat.S_ISSOCK, "a socket"))  # fmt: skip
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+)
 _RUN = re.compile(r"tapdraft-run-[0-9a-f]{16}")
 _LOCK_ABOVE = 10  # a shell's redirections have descriptors of one digit
 

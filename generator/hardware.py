@@ -30,16 +30,19 @@ _INTERFACE = values.table(
 def _interface(value: Any) -> Interface:
     found = _INTERFACE(value)
     if (found.get("network") == "bridge") != ("bridge" in found):
-        what = "network = \"bridge\" and the bridge's name go together"
+        what = 'network = "bridge" and the bridge\'s name go together'
         raise values.Wrong(what, 'write { network = "bridge", bridge = "br0" }')
     if "network" not in found:
         raise values.Wrong("this interface has no network", 'write { network = "user" }')
     if found["network"] == "bridge" and "forward" in found:
         raise values.Wrong('forward needs network = "user"', 'write network = "user"', ("forward",))
     return Interface(
-        found["network"], found.get("bridge", ""), found.get("mac", ""), found.get("nic", ""),
+        found["network"],
+        found.get("bridge", ""),
+        found.get("mac", ""),
+        found.get("nic", ""),
         found.get("forward", ()),
-    )  # fmt: skip
+    )
 
 
 # Where the description is silent: tapdraft's rows of machines, or qemu's own.

@@ -30,8 +30,12 @@ def look(name: str) -> Interface | None:
             return None
         raise OSError(error.code, str(error)) from None
     link = Link(
-        found["index"], name, found.get_attr("IFLA_IFALIAS") or "", found.get_attr("IFLA_GROUP"),
-        found.get_attr("IFLA_MTU"), bool(found["flags"] & IFF_UP),
+        found["index"],
+        name,
+        found.get_attr("IFLA_IFALIAS") or "",
+        found.get_attr("IFLA_GROUP"),
+        found.get_attr("IFLA_MTU"),
+        bool(found["flags"] & IFF_UP),
         found.get_attr("IFLA_NUM_TX_QUEUES") > 1,
-    )  # fmt: skip
+    )
     return Interface(link, {IPv4Interface(pair).network for pair in pairs})

@@ -55,9 +55,10 @@ def _rows() -> tuple[list[Row], bool]:
         raise TapdraftError(str(error), error.hint, error.status) from None
     except OSError as error:
         raise TapdraftError(
-            f"the kernel does not tell: {error.strerror}", "netlink may be forbidden here",
+            f"the kernel does not tell: {error.strerror}",
+            "netlink may be forbidden here",
             IN_THE_WAY,
-        ) from None  # fmt: skip
+        ) from None
     return [_row(state, tap, complete) for tap in sorted(state.taps)], complete
 
 
@@ -81,10 +82,18 @@ def _row(state: State, tap: str, complete: bool) -> Row:
         forwards.append(f"{forward.protocol}:{forward.port}:{forward.guest_port}")
         guest = guest or forward.guest
     return Row(
-        tap, tap.removeprefix(PREFIX), _user(uid), uid, host, guest, mode,
-        "open" if bits & REACHES_HOST else "closed", link.mtu, link.up,
+        tap,
+        tap.removeprefix(PREFIX),
+        _user(uid),
+        uid,
+        host,
+        guest,
+        mode,
+        "open" if bits & REACHES_HOST else "closed",
+        link.mtu,
+        link.up,
         tuple(sorted(forwards)) if complete else None,
-    )  # fmt: skip
+    )
 
 
 def _addresses(state: State, index: int) -> tuple[str, str]:
@@ -118,6 +127,12 @@ def _user(uid: int) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     forwards = "?" if row.forwards is None else " ".join(row.forwards)
     return (
-        row.tap, row.guest, row.user, row.host_address, row.guest_address or "?", row.mode,
-        row.host, forwards,
-    )  # fmt: skip
+        row.tap,
+        row.guest,
+        row.user,
+        row.host_address,
+        row.guest_address or "?",
+        row.mode,
+        row.host,
+        forwards,
+    )

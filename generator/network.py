@@ -31,7 +31,7 @@ _WHY_TAP = {
     "hooks": "Its network: the tap exists already. qemu runs ifup and ifdown as its own user.",
 }
 _WHY = {
-    "user": "Its network: qemu's own, which needs nothing on the host. It forwards ports of 127.0.0.1.",
+    "user": "Its network: qemu's own. It needs nothing on the host; it forwards 127.0.0.1's ports.",
     "bridge": "Its network: a bridge of the host, which qemu-bridge-helper must be allowed to use.",
     "none": "It has no network.",
 }
@@ -148,10 +148,13 @@ def _netdev(guest: "Guest", attach: str) -> str | Word:
         "run": f"tap,id=net0,ifname={tap},script=no,downscript=no{more}",
         "helper": f"tap,id=net0{more},helper=tapdraft-helper {line(requests.up(guest))}",
         "hooks": word(
-            f"tap,id=net0,ifname={tap},script=", Variable.HERE, "/ifup,downscript=", Variable.HERE,
+            f"tap,id=net0,ifname={tap},script=",
+            Variable.HERE,
+            "/ifup,downscript=",
+            Variable.HERE,
             f"/ifdown{more}",
         ),
-    }  # fmt: skip
+    }
     return ways[attach]
 
 

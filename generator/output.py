@@ -50,9 +50,10 @@ def write(files: dict[str, bytes], folder: Path) -> None:
         before = tree.sums()
         rendered = {path.partition("/")[0] for path in files if "/" in path}
         stale = [
-            one for one in before
+            one
+            for one in before
             if one.guest in rendered and one.name not in files and tree.is_as_written(one)
-        ]  # fmt: skip
+        ]
         kept = [
             one for one in before if one.guest not in rendered and tree.state(one.name) is not None
         ]

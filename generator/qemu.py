@@ -25,11 +25,16 @@ def command(guest: Guest, attach: str = "run") -> tuple[Group, ...]:
         said = (*plain.groups(guest, attach), _address(guest))
         return tuple(group for group in said if group.options)
     groups = (
-        _machine(guest), firmware.group(guest), _start(guest), disks.group(guest),
-        network.group(guest, attach), network.further(guest), _address(guest),
+        _machine(guest),
+        firmware.group(guest),
+        _start(guest),
+        disks.group(guest),
+        network.group(guest, attach),
+        network.further(guest),
+        _address(guest),
         devices.group(guest),
         Group("Arguments from the description, unchanged.", tuple(pairs(disks.filled(guest)))),
-    )  # fmt: skip
+    )
     return tuple(group for group in groups if group.options)
 
 
@@ -143,7 +148,9 @@ def _machine(guest: Guest) -> Group:
         # Or a guest that has just started waits for randomness.
         options.append(Option("-object", "rng-random,id=rng0,filename=/dev/urandom"))
         options.append(Option("-device", f"virtio-rng-{machine.bus},rng=rng0"))
-    return Group("The machine: these devices, and none that qemu would add by itself.", tuple(options))
+    return Group(
+        "The machine: these devices, and none that qemu would add by itself.", tuple(options)
+    )
 
 
 def _start(guest: Guest) -> Group:
@@ -158,9 +165,12 @@ def _start(guest: Guest) -> Group:
         console = f"console={MACHINES[guest.machine].console}"
         has_console = any(word.startswith("console=") for word in guest.append.split())
         words = (
-            *(() if has_console else (console,)), *layout.nfs_root(guest), *layout.dhcp(guest),
-            *added.append, guest.append,
-        )  # fmt: skip
+            *(() if has_console else (console,)),
+            *layout.nfs_root(guest),
+            *layout.dhcp(guest),
+            *added.append,
+            guest.append,
+        )
         options.append(Option("-append", " ".join(word for word in words if word)))
     return Group("What it boots, and the kernel's command line.", tuple(options))
 

@@ -122,8 +122,9 @@ def _connected(tap: str, address: str, port: int) -> int:
     except PermissionError:
         raise TapdraftError(
             f"this kernel does not let users bind a connection to {tap}",
-            "use Linux 5.7 or newer", IN_THE_WAY,
-        ) from None  # fmt: skip
+            "use Linux 5.7 or newer",
+            IN_THE_WAY,
+        ) from None
     except OSError as error:
         return error.errno or errno.EIO
 

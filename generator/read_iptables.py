@@ -15,20 +15,47 @@ _HOOKS = {name.upper(): name for name in ("prerouting", "input", "forward", "out
 _HOOKS["POSTROUTING"] = "postrouting"
 _PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp"}
 _TARGETS = {
-    "ACCEPT": "accept", "DROP": "drop", "REJECT": "drop", "RETURN": "return", "DNAT": "dnat",
-    "REDIRECT": "dnat", "NETMAP": "dnat", "SNAT": "accept", "MASQUERADE": "accept",
-    "NFQUEUE": "accept", "QUEUE": "accept", "TPROXY": "accept",
-}  # fmt: skip
+    "ACCEPT": "accept",
+    "DROP": "drop",
+    "REJECT": "drop",
+    "RETURN": "return",
+    "DNAT": "dnat",
+    "REDIRECT": "dnat",
+    "NETMAP": "dnat",
+    "SNAT": "accept",
+    "MASQUERADE": "accept",
+    "NFQUEUE": "accept",
+    "QUEUE": "accept",
+    "TPROXY": "accept",
+}
 # Conditions that hold for the usual packet: limits that it stays below.
 _USUAL = {"--limit", "--hashlimit-upto", "--hashlimit", "--connlimit-upto"}
 # Options that are no conditions of their own.
 _PART = {
-    "--limit-burst", "--comment", "--hashlimit-burst", "--hashlimit-mode", "--hashlimit-name",
-    "--hashlimit-htable-expire", "--hashlimit-htable-size", "--hashlimit-htable-max",
-    "--hashlimit-htable-gcinterval", "--hashlimit-srcmask", "--hashlimit-dstmask", "--loose",
-    "--validmark", "--accept-local", "--connlimit-mask", "--connlimit-saddr", "--connlimit-daddr",
-    "--limit-iface-in", "--limit-iface-out", "--mask", "--rsource", "--rdest", "--name",
-}  # fmt: skip
+    "--limit-burst",
+    "--comment",
+    "--hashlimit-burst",
+    "--hashlimit-mode",
+    "--hashlimit-name",
+    "--hashlimit-htable-expire",
+    "--hashlimit-htable-size",
+    "--hashlimit-htable-max",
+    "--hashlimit-htable-gcinterval",
+    "--hashlimit-srcmask",
+    "--hashlimit-dstmask",
+    "--loose",
+    "--validmark",
+    "--accept-local",
+    "--connlimit-mask",
+    "--connlimit-saddr",
+    "--connlimit-daddr",
+    "--limit-iface-in",
+    "--limit-iface-out",
+    "--mask",
+    "--rsource",
+    "--rdest",
+    "--name",
+}
 
 
 def chains(text: str, source: str) -> list[Chain]:
@@ -51,12 +78,18 @@ def chains(text: str, source: str) -> list[Chain]:
         priority = _PRIORITIES.get(table, -100 if name in ("PREROUTING", "OUTPUT") else 100)
         found.append(
             Chain(
-                source, "ip", table, name,
+                source,
+                "ip",
+                table,
+                name,
                 tuple(_rule(line, own) for line in rules.get((table, name), ())),
-                hook, priority, "drop" if policy == "DROP" else "accept", (),
+                hook,
+                priority,
+                "drop" if policy == "DROP" else "accept",
+                (),
                 "nat" if table == "nat" else "filter",
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -153,10 +186,20 @@ def _plain(option: str, word: str, words: list[str], packet: Packet) -> Truth | 
 
 
 _FIELDS = {
-    "-s": "saddr", "-d": "daddr", "--src-range": "saddr", "--dst-range": "daddr", "-p": "l4proto",
-    "--sport": "sport", "--dport": "dport", "--sports": "sport", "--dports": "dport",
-    "--src-group": "iifgroup", "--dst-group": "oifgroup", "--mark": "mark", "--dst-type": "type",
-}  # fmt: skip
+    "-s": "saddr",
+    "-d": "daddr",
+    "--src-range": "saddr",
+    "--dst-range": "daddr",
+    "-p": "l4proto",
+    "--sport": "sport",
+    "--dport": "dport",
+    "--sports": "sport",
+    "--dports": "dport",
+    "--src-group": "iifgroup",
+    "--dst-group": "oifgroup",
+    "--mark": "mark",
+    "--dst-type": "type",
+}
 
 
 def _named(name: str, pattern: str) -> bool:

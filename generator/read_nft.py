@@ -13,9 +13,21 @@ from .packets import NEVER, UNCLEAR, Chain, Field, Packet, Rule, Truth, Verdict,
 _PORTS = {"tcp", "udp", "th", "sctp", "dccp", "udplite"}
 # Statements after which a packet goes on as if they were not there.
 _PLAIN = {
-    "counter", "log", "mangle", "notrack", "set", "map", "ct helper", "ct timeout", "meter",
-    "comment", "last", "flow", "dup", "secmark",
-}  # fmt: skip
+    "counter",
+    "log",
+    "mangle",
+    "notrack",
+    "set",
+    "map",
+    "ct helper",
+    "ct timeout",
+    "meter",
+    "comment",
+    "last",
+    "flow",
+    "dup",
+    "secmark",
+}
 
 
 class NotUnderstood(Exception):
@@ -31,8 +43,10 @@ def chains(entries: list[dict[str, Any]], listing: str) -> list[Chain]:
     texts, devices_of = _texts(listing)
     sets = {
         (e["family"], e["table"], e["name"]): e.get("elem", [])
-        for entry in entries for e in (entry.get("set"), entry.get("map")) if e
-    }  # fmt: skip
+        for entry in entries
+        for e in (entry.get("set"), entry.get("map"))
+        if e
+    }
     rules: dict[tuple[str, str, str], list[Rule]] = {}
     for entry in entries:
         if "rule" in entry:
@@ -47,13 +61,18 @@ def chains(entries: list[dict[str, Any]], listing: str) -> list[Chain]:
             where = (one["family"], one["table"], one["name"])
             found.append(
                 Chain(
-                    "nft", one["family"], one["table"], one["name"],
+                    "nft",
+                    one["family"],
+                    one["table"],
+                    one["name"],
                     tuple(rules.get(where, ())),
-                    one.get("hook", ""), one.get("prio", 0), one.get("policy", "accept"),
+                    one.get("hook", ""),
+                    one.get("prio", 0),
+                    one.get("policy", "accept"),
                     devices_of.get(where, ()),
                     one.get("type", "filter"),
                 )
-            )  # fmt: skip
+            )
     return found
 
 
@@ -61,9 +80,11 @@ def sets_marks(entries: list[dict[str, Any]]) -> bool:
     """Does any rule give packets a mark?"""
     return any(
         "mark" in str(part["mangle"].get("key"))
-        for entry in entries if "rule" in entry
-        for part in entry["rule"]["expr"] if "mangle" in part
-    )  # fmt: skip
+        for entry in entries
+        if "rule" in entry
+        for part in entry["rule"]["expr"]
+        if "mangle" in part
+    )
 
 
 def _texts(
@@ -176,8 +197,18 @@ class _Reader:
 def _meta(key: str, packet: Packet) -> Field | None:
     if key in ("iif", "oif"):
         return packet.get(f"{key}name")
-    if key in ("iifname", "oifname", "iifgroup", "oifgroup", "iifkind", "oifkind", "l4proto",
-               "nfproto", "mark", "pkttype"):  # fmt: skip
+    if key in (
+        "iifname",
+        "oifname",
+        "iifgroup",
+        "oifgroup",
+        "iifkind",
+        "oifkind",
+        "l4proto",
+        "nfproto",
+        "mark",
+        "pkttype",
+    ):
         return packet.get(key)
     return Field("ip") if key == "protocol" and packet["nfproto"].value == "ipv4" else UNCLEAR
 
@@ -281,8 +312,9 @@ def _choices(
     data = vmap["data"]
     pairs = (
         reader.sets.get((reader.family, reader.table, data[1:]), ())
-        if isinstance(data, str) else data.get("set", ())
-    )  # fmt: skip
+        if isinstance(data, str)
+        else data.get("set", ())
+    )
     value = reader.value(vmap["key"], packet)
     for key, does in pairs:
         verdict = _verdict(does)

@@ -132,11 +132,24 @@ _SEE = "see https://toml.io"
 _TABLES = ("network", "guest")
 # What other programs call it.
 _OTHERWISE = {
-    "image": "disk", "drive": "disk", "hda": "disk", "rootfs": "disk", "ram": "memory",
-    "smp": "cpus", "vcpus": "cpus", "cores": "cpus", "ip": "address", "arch": "machine",
-    "cmdline": "append", "bootargs": "append", "initramfs": "initrd", "ports": "forward",
-    "hostfwd": "forward", "name": "title", "bridges": "bridge",
-}  # fmt: skip
+    "image": "disk",
+    "drive": "disk",
+    "hda": "disk",
+    "rootfs": "disk",
+    "ram": "memory",
+    "smp": "cpus",
+    "vcpus": "cpus",
+    "cores": "cpus",
+    "ip": "address",
+    "arch": "machine",
+    "cmdline": "append",
+    "bootargs": "append",
+    "initramfs": "initrd",
+    "ports": "forward",
+    "hostfwd": "forward",
+    "name": "title",
+    "bridges": "bridge",
+}
 # The keys that belong to the other table.
 _OF_THE_NETWORK = ("subnet", "uplinks", "layout", "dns", "domain")
 

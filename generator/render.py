@@ -53,9 +53,7 @@ def scripts(guest: Guest, *, dialect: str = "helper", attach: str = "run") -> di
     _check(guest, dialect, attach)
     added = addressing.METHODS[guest.addressing].adds(guest)
     context = _context(guest, added, dialect, attach)
-    templates = {
-        "ifdown": f"{dialect}-ifdown.sh.j2", "qemu": "qemu.sh.j2", "run": "run.sh.j2"
-    }  # fmt: skip
+    templates = {"ifdown": f"{dialect}-ifdown.sh.j2", "qemu": "qemu.sh.j2", "run": "run.sh.j2"}
     if not guest.has_tap:
         templates = {"qemu": "qemu.sh.j2", "run": "alone-run.sh.j2"}
     elif attach != "helper":  # there qemu's own request makes the tap
@@ -72,42 +70,58 @@ def _check(guest: Guest, dialect: str, attach: str) -> None:
     if dialect == "nft" and attach != "run":
         raise TapdraftError(
             f"--attach={attach} needs the helper: qemu does not run as root",
-            "leave out --dialect=nft, or --attach", USAGE,
-        )  # fmt: skip
+            "leave out --dialect=nft, or --attach",
+            USAGE,
+        )
     denied = qemu.sandbox_denies(guest)
     if attach != "run" and denied:
         raise TapdraftError(
             f"guest {guest.name} has {denied} in -sandbox, and with --attach={attach} qemu starts "
-            "the helper itself", f"leave out {denied}, or use --attach=run", USAGE,
-        )  # fmt: skip
+            "the helper itself",
+            f"leave out {denied}, or use --attach=run",
+            USAGE,
+        )
     if denied and "bridge" in (guest.network, *(one.network for one in guest.interfaces)):
         raise TapdraftError(
             f"guest {guest.name} has {denied} in -sandbox, and a bridge, for which qemu starts "
-            "qemu-bridge-helper", f"leave out {denied}, or the bridge", USAGE,
-        )  # fmt: skip
+            "qemu-bridge-helper",
+            f"leave out {denied}, or the bridge",
+            USAGE,
+        )
     if attach == "helper" and guest.queues > 1:
         raise TapdraftError(
             f"guest {guest.name} has {guest.queues} queues: qemu takes one from a helper",
-            "leave out queues, or use --attach=run", USAGE,
-        )  # fmt: skip
+            "leave out queues, or use --attach=run",
+            USAGE,
+        )
     if attach == "helper" and guest.addressing == "dhcp":
         # Whoever holds the port would only be found out once the guest runs.
         raise TapdraftError(
             f"guest {guest.name} learns its address by DHCP, and its tap is there only with qemu",
-            "use --attach=run, or another addressing", USAGE,
-        )  # fmt: skip
+            "use --attach=run, or another addressing",
+            USAGE,
+        )
 
 
-def _context(
-    guest: Guest, added: addressing.Addition, dialect: str, attach: str
-) -> dict[str, Any]:
+def _context(guest: Guest, added: addressing.Addition, dialect: str, attach: str) -> dict[str, Any]:
     command = _command(guest, attach)
     start = {
-        "version": __version__, "path": shell.PATH, "helper": shell.HELPER, "guest": guest,
-        "dialect": dialect, "attach": attach, "command": command, "added": added, **_qemu(guest),
-        "needs_here": any(Variable.HERE in option.value.variables for group in command
-                          for option in group["options"] if isinstance(option.value, Word)),
-    }  # fmt: skip
+        "version": __version__,
+        "path": shell.PATH,
+        "helper": shell.HELPER,
+        "guest": guest,
+        "dialect": dialect,
+        "attach": attach,
+        "command": command,
+        "added": added,
+        **_qemu(guest),
+        "needs_here": any(
+            Variable.HERE in option.value.variables
+            for group in command
+            for option in group["options"]
+            if isinstance(option.value, Word)
+        ),
+    }
     if not guest.has_tap:
         return start
     request = requests.up(guest)
@@ -116,22 +130,26 @@ def _context(
     named = dialect == "helper"
     return {
         **start,
-        "table_comment": COMMENT, "marks": [str(mark) for mark in (*EARLIER, MARK)],
+        "table_comment": COMMENT,
+        "marks": [str(mark) for mark in (*EARLIER, MARK)],
         "table_comments": [comment_of(mark) for mark in (*EARLIER, MARK)],
         "groups": [str(group) for group in range(GROUP, GROUP + GROUPS)],
         "networks": request.networks,
-        "request": request, "up_line": line(request),
+        "request": request,
+        "up_line": line(request),
         "up_words": line(request).split(),
         "down_words": line(requests.down(guest)).split(),
         "plan": steps.steps(plan_up(request, UID, uplinks if named else UPLINKS)),
         "down": steps.steps(plan_down((request.tap,), forwards)),
         "last": steps.steps(plan_last((Uplink(UPLINK, "0"),))),
-        "pid_file": addressing.dhcp.pid_file(guest), "resolvers": RESOLVERS,
+        "pid_file": addressing.dhcp.pid_file(guest),
+        "resolvers": RESOLVERS,
         "uplinks": " ".join(request.uplinks),
-        "uplinks_words": "each of the uplinks named below" if request.uplinks else
-            "each interface that carries a default route at that time",
+        "uplinks_words": "each of the uplinks named below"
+        if request.uplinks
+        else "each interface that carries a default route at that time",
         "words": _RUN_WORDS[dialect, attach],
-    }  # fmt: skip
+    }
 
 
 def _qemu(guest: Guest) -> dict[str, Any]:
@@ -139,20 +157,31 @@ def _qemu(guest: Guest) -> dict[str, Any]:
     machine = MACHINES[guest.machine]
     found = firmware.places(guest)
     return {
-        "binary": machine.binary, "needs": qemu.needs(guest), "accel": qemu.accel(guest),
-        "cpu": qemu.cpu_of(guest), "older": qemu.older(guest), "proof": qemu.proof(machine),
-        "kvm_cpu": guest.cpu or machine.kvm, "kvm_machine": machine.kvm_machine,
-        "firmware": found, "firmware_package": firmware.package(guest) if found else "",
-        "packed": disks.packed(guest), "has_password": guest.display in devices.SHARED,
-    }  # fmt: skip
+        "binary": machine.binary,
+        "needs": qemu.needs(guest),
+        "accel": qemu.accel(guest),
+        "cpu": qemu.cpu_of(guest),
+        "older": qemu.older(guest),
+        "proof": qemu.proof(machine),
+        "kvm_cpu": guest.cpu or machine.kvm,
+        "kvm_machine": machine.kvm_machine,
+        "firmware": found,
+        "firmware_package": firmware.package(guest) if found else "",
+        "packed": disks.packed(guest),
+        "has_password": guest.display in devices.SHARED,
+    }
 
 
 def _command(guest: Guest, attach: str) -> list[dict[str, Any]]:
     return [
-        {"why": group.why, "options": group.options, "plain": group.plain,
-         "is_network": any(option.name == "-netdev" for option in group.options)}
+        {
+            "why": group.why,
+            "options": group.options,
+            "plain": group.plain,
+            "is_network": any(option.name == "-netdev" for option in group.options),
+        }
         for group in qemu.command(guest, attach)
-    ]  # fmt: skip
+    ]
 
 
 _RUN_WORDS = {
@@ -163,7 +192,10 @@ _RUN_WORDS = {
     ("helper", "hooks"): "Runs the guest, as an ordinary user: ifup makes the tap. qemu runs ifup "
     "again, which changes nothing, and ifdown when it ends. This script runs ifdown once more, in "
     "case qemu was killed. The exit status is qemu's.",
-    ("nft", "run"): "Runs the guest. Root starts it as run USER: ifup, then qemu as USER, then ifdown "
+    (
+        "nft",
+        "run",
+    ): "Runs the guest. Root starts it as run USER: ifup, then qemu as USER, then ifdown "
     "whatever happens. The exit status is qemu's.",
 }
 
@@ -180,9 +212,13 @@ def _environment() -> Environment:
         finalize=_finalize,
     )
     filters: dict[str, Callable[..., Code]] = {
-        "comment": shell.comment, "in_comment": shell.in_comment, "in_quotes": shell.in_quotes,
-        "join_words": shell.join, "option_words": _option_words, "spaces": _spaces,
-    }  # fmt: skip
+        "comment": shell.comment,
+        "in_comment": shell.in_comment,
+        "in_quotes": shell.in_quotes,
+        "join_words": shell.join,
+        "option_words": _option_words,
+        "spaces": _spaces,
+    }
     environment.filters.update(filters)
     return environment
 

@@ -37,9 +37,10 @@ def read() -> View:
     # nft does not show the extensions of iptables: iptables-nft knows what its own tables hold.
     extended = {
         (entry["rule"]["family"], entry["rule"]["table"])
-        for entry in entries if "rule" in entry
+        for entry in entries
+        if "rule" in entry
         and any("xt" in part for part in entry["rule"]["expr"] if isinstance(part, dict))
-    }  # fmt: skip
+    }
     if any(family == "ip" for family, _ in extended):
         text, why = _run("iptables-nft-save")
         theirs = read_iptables.chains(text or "", "iptables-nft")
@@ -47,8 +48,11 @@ def read() -> View:
         lost = sorted(table for family, table in extended if family == "ip" and table not in tables)
         why = why or "iptables-nft-save leaves them out"
         unseen += [f"the rules of table ip {table} cannot be read: {why}" for table in lost]
-        found = [chain for chain in found if (chain.family, chain.table) not in
-                 {("ip", table) for table in tables}] + theirs  # fmt: skip
+        found = [
+            chain
+            for chain in found
+            if (chain.family, chain.table) not in {("ip", table) for table in tables}
+        ] + theirs
         marks = marks or read_iptables.sets_marks(text or "")
     else:
         found = [_as_iptables(chain, entries) for chain in found]
@@ -64,11 +68,15 @@ def _as_iptables(chain: Chain, entries: list[dict[str, object]]) -> Chain:
     """iptables' own tables without extensions: the rules are the same, the tool is not."""
     ours = chain.family == "ip" and chain.table in ("filter", "nat", "mangle", "raw", "security")
     names = {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
-    there = {
-        str(entry["chain"].get("name")) for entry in entries  # type: ignore[attr-defined]
-        if "chain" in entry and entry["chain"].get("table") == chain.table  # type: ignore[attr-defined]
-        and entry["chain"].get("family") == "ip"  # type: ignore[attr-defined]
-    }  # fmt: skip
+    there = set()
+    for entry in entries:
+        other = entry.get("chain")
+        if (
+            isinstance(other, dict)
+            and other.get("table") == chain.table
+            and other.get("family") == "ip"
+        ):
+            there.add(str(other.get("name")))
     return chain._replace(source="iptables-nft") if ours and names & there else chain
 
 
@@ -93,9 +101,13 @@ def _run(program: str, *arguments: str) -> tuple[str | None, str]:
         return None, f"{program} is not installed"
     try:
         done = subprocess.run(
-            [path, *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False,
-            timeout=_SECONDS, env={"PATH": shell.PATH, "LC_ALL": "C.UTF-8"},
-        )  # fmt: skip
+            [path, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=_SECONDS,
+            env={"PATH": shell.PATH, "LC_ALL": "C.UTF-8"},
+        )
     except (OSError, subprocess.TimeoutExpired) as failure:
         return None, f"{program} cannot be run: {failure}"
     if done.returncode:

@@ -79,8 +79,9 @@ def run(script: Path, files: Path, meanwhile: Callable[[threading.Event], None])
     except OSError as error:
         raise TapdraftError(
             f"{script} cannot be run: {error.strerror}",
-            "use --output=DIR with a folder whose file system is not mounted noexec", IN_THE_WAY,
-        ) from None  # fmt: skip
+            "use --output=DIR with a folder whose file system is not mounted noexec",
+            IN_THE_WAY,
+        ) from None
     meanings: dict[signal.Signals, Any] = {
         number: lambda received, _: process.send_signal(received)
         for number in (signal.SIGTERM, signal.SIGHUP)

@@ -77,11 +77,13 @@ def quote(text: str | Word) -> Code:
 def in_quotes(text: str | Word) -> Code:
     """The same for a place within double quotes."""
     parts = text.parts if isinstance(text, Word) else (text,)
-    return Code("".join(
-        # In braces: what follows may be a letter.
-        _variable(part, following) if isinstance(part, Variable) else _escaped(part)
-        for part, following in zip(parts, (*parts[1:], ""), strict=True)
-    ))  # fmt: skip
+    return Code(
+        "".join(
+            # In braces: what follows may be a letter.
+            _variable(part, following) if isinstance(part, Variable) else _escaped(part)
+            for part, following in zip(parts, (*parts[1:], ""), strict=True)
+        )
+    )
 
 
 def join(words: Iterable[str | Word]) -> Code:

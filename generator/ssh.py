@@ -19,19 +19,27 @@ def argv(guest: Guest, user: str, known_hosts: str, command: list[str]) -> list[
     return [
         "ssh",
         # Through the tap or not at all: if it goes, the address may be a stranger's.
-        "-o", f"ProxyCommand={shlex.join(through).replace('%', '%%')} %p",
-        "-o", "ProxyUseFdpass=yes",
+        "-o",
+        f"ProxyCommand={shlex.join(through).replace('%', '%%')} %p",
+        "-o",
+        "ProxyUseFdpass=yes",
         # Nor through a connection that an ssh of the user's has open to this address already: it
         # may lead to a stranger, or to the guest that had the address before.
-        "-o", "ControlPath=none",
-        "-o", f'UserKnownHostsFile="{quoted}"',
+        "-o",
+        "ControlPath=none",
+        "-o",
+        f'UserKnownHostsFile="{quoted}"',
         # Nobody knows the key of a new guest, and nobody else is at the other end of its tap.
         # ssh refuses a guest whose key has changed.
-        "-o", "StrictHostKeyChecking=accept-new",
-        "-o", f"HostKeyAlias={guest.name}",
+        "-o",
+        "StrictHostKeyChecking=accept-new",
+        "-o",
+        f"HostKeyAlias={guest.name}",
         *(["-l", user] if user else []),
-        "--", guest.address, *command,
-    ]  # fmt: skip
+        "--",
+        guest.address,
+        *command,
+    ]
 
 
 def known_hosts(description: str, guest: str) -> Path:

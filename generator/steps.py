@@ -4,8 +4,14 @@ from typing import NamedTuple
 
 from ..helper.commands import Command, commands, undo, why
 from ..helper.plan import (
-    AddUplink, CreateTap, EnableForwarding, EnsureRuleset, ForwardPort, Operation, Plan,
-)  # fmt: skip
+    AddUplink,
+    CreateTap,
+    EnableForwarding,
+    EnsureRuleset,
+    ForwardPort,
+    Operation,
+    Plan,
+)
 from .shell import Code, Variable, Word, in_quotes, join, word
 
 

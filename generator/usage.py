@@ -141,14 +141,14 @@ class Usage:
         plainest = re.sub(r"\[--[^]]*\]", "", self.forms[command][0]).split()[2:]
         needed = [word for word in plainest if word[0].isupper()]
         if len(found) < len(needed):
-            return f"{command} needs {' and '.join(needed[len(found):])}"
+            return f"{command} needs {' and '.join(needed[len(found) :])}"
         most = len([word for word in plainest if word != "[--]"])
         if "..." not in self.forms[command][0] and len(found) > most:
             return f"'{found[most]}' is one argument too many for {command}"
         return ""
 
     def _value(self, command: str, option: str) -> str:
-        """"=WHAT" for an option that takes a value, as the command's own usage has it."""
+        """ "=WHAT" for an option that takes a value, as the command's own usage has it."""
         match = re.search(rf"{option}(=\w+)?(?![a-z-])", " ".join(self.forms[command]))
         return (match[1] or "") if match else ""
 

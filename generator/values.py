@@ -27,9 +27,13 @@ _LONGEST = 64  # characters of a word that is compared with those that are known
 # How other programs write them: 512MB, 512 MiB, 2g.
 _OTHER_SIZE = re.compile(r"([1-9][0-9]{0,8}) ?([MG])(?:i?B)?", re.IGNORECASE)
 _TYPES = {
-    str: "a string", bool: "true or false", int: "a number", float: "a number with a fraction",
-    list: "a list", dict: "a table",
-}  # fmt: skip
+    str: "a string",
+    bool: "true or false",
+    int: "a number",
+    float: "a number with a fraction",
+    list: "a list",
+    dict: "a table",
+}
 
 
 class Wrong(Exception):

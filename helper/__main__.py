@@ -124,9 +124,7 @@ def _requests(words: Sequence[str], read_input: Callable[[int], bytes]) -> list[
     return requests
 
 
-def _apply(
-    requests: list[Request], caller: Caller, channel: int | None, header: bool
-) -> list[str]:
+def _apply(requests: list[Request], caller: Caller, channel: int | None, header: bool) -> list[str]:
     """Carry the requests out; what became of each, in words."""
     caller.need_log()
     up = requests[0].verb == "up"

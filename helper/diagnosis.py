@@ -12,9 +12,19 @@ from string import ascii_letters
 
 from .errors import BadRequest
 from .request import (
-    FORBIDDEN, INTERFACE, LONGEST_LINE, MODES, MTUS, NAME, NUMBER, PORTS, PREFIXES, PROTOCOLS,
-    QUEUES, Forward,
-)  # fmt: skip
+    FORBIDDEN,
+    INTERFACE,
+    LONGEST_LINE,
+    MODES,
+    MTUS,
+    NAME,
+    NUMBER,
+    PORTS,
+    PREFIXES,
+    PROTOCOLS,
+    QUEUES,
+    Forward,
+)
 
 # Of NAME in request.py.
 LONGEST_NAME = 12

@@ -16,9 +16,10 @@ IFF_MULTI_QUEUE, IFF_TUN_EXCL = 0x0100, 0x8000
 # that chooses queues or drops packets, no list of addresses.
 _NONE = (
     (0x400054D6 | struct.calcsize("HP") << 16, bytes(struct.calcsize("HP"))),  # TUNDETACHFILTER
-    (0x800454E0, struct.pack("=i", -1)), (0x800454E1, struct.pack("=i", -1)),  # TUNSET...EBPF
+    (0x800454E0, struct.pack("=i", -1)),
+    (0x800454E1, struct.pack("=i", -1)),  # TUNSET...EBPF
     (0x400454D1, bytes(4)),  # TUNSETTXFILTER
-)  # fmt: skip
+)
 
 
 def create_tap(kernel: Kernel, name: str, flags: int) -> tuple[int, int]:

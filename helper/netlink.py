@@ -125,14 +125,26 @@ class Kernel:
         return _link(answer).ifindex, queues <= 1 and not changed and TUN_GROUP not in tun
 
     def set_link(
-        self, ifindex: int, *, up: bool | None = None, name: str | None = None,
-        mtu: int | None = None, group: int | None = None, alias: str | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        ifindex: int,
+        *,
+        up: bool | None = None,
+        name: str | None = None,
+        mtu: int | None = None,
+        group: int | None = None,
+        alias: str | None = None,
+    ) -> None:
         """Change what is given of an interface, all at once."""
-        values = [integer(kind, value) for kind, value in ((MTU, mtu), (LINK_GROUP, group))
-                  if value is not None]  # fmt: skip
-        values += [text(kind, value) for kind, value in ((IFNAME, name), (ALIAS, alias))
-                   if value is not None]  # fmt: skip
+        values = [
+            integer(kind, value)
+            for kind, value in ((MTU, mtu), (LINK_GROUP, group))
+            if value is not None
+        ]
+        values += [
+            text(kind, value)
+            for kind, value in ((IFNAME, name), (ALIAS, alias))
+            if value is not None
+        ]
         flags, change = (0, 0) if up is None else (IFF_UP if up else 0, IFF_UP)
         self._ask(SETLINK, ACK, _interface(ifindex, flags, change), *values)
 
@@ -156,9 +168,10 @@ class Kernel:
             "=BBBBBBBBI", socket.AF_INET, 32, 0, 0, MAIN_TABLE, BY_HAND, ON_LINK, UNICAST, 0
         )
         values = (
-            attribute(DESTINATION, socket.inet_aton(to)), integer(OUT_BY, ifindex),
+            attribute(DESTINATION, socket.inet_aton(to)),
+            integer(OUT_BY, ifindex),
             attribute(PREFERRED_SOURCE, socket.inet_aton(source)),
-        )  # fmt: skip
+        )
         self._ask(NEWROUTE, ACK | CREATE | EXCL, message, *values)
 
     # The exchange

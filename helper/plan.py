@@ -58,7 +58,7 @@ class CreateTap(NamedTuple):
 
 
 class HardenTap(NamedTuple):
-    """Switch off IPv6 on the tap. What the guest sends may not change or reveal the host's setup."""
+    """Switch IPv6 off on the tap. What the guest sends cannot change or reveal the host's setup."""
 
     tap: str
 
@@ -67,15 +67,20 @@ class HardenTap(NamedTuple):
         """Keys below /proc/sys/net, and their values."""
         four, six = f"ipv4/conf/{self.tap}", f"ipv6/conf/{self.tap}"
         return (
-            (f"{six}/disable_ipv6", "1"), (f"{six}/accept_ra", "0"),
-            (f"{four}/accept_redirects", "0"), (f"{four}/send_redirects", "0"),
+            (f"{six}/disable_ipv6", "1"),
+            (f"{six}/accept_ra", "0"),
+            (f"{four}/accept_redirects", "0"),
+            (f"{four}/send_redirects", "0"),
             (f"{four}/accept_source_route", "0"),
             (f"{four}/arp_ignore", "1"),  # or ARP tells the guest the host's other addresses
             # Nor does ARP with false senders fill the host's one table of neighbours.
-            (f"{four}/rp_filter", "1"), (f"{four}/arp_filter", "1"), (f"{four}/arp_accept", "0"),
+            (f"{four}/rp_filter", "1"),
+            (f"{four}/arp_filter", "1"),
+            (f"{four}/arp_accept", "0"),
             # What every new interface may have been given is not for guests.
-            (f"{four}/proxy_arp", "0"), (f"{four}/route_localnet", "0"),
-        )  # fmt: skip
+            (f"{four}/proxy_arp", "0"),
+            (f"{four}/route_localnet", "0"),
+        )
 
 
 class AddAddress(NamedTuple):
@@ -168,10 +173,22 @@ class RemoveRuleset(NamedTuple):
 # In the order in which those of many requests are carried out: taps are deleted before the rules
 # that guard them, and guarded before they are switched on.
 Operation = (
-    RemoveForward | DeleteTap | CreateTap | HardenTap | AddAddress | EnsureRuleset | AddUplink
-    | ForwardPort | EnableForwarding | SetUp | AddRoute | PersistTap | RestoreForwarding
-    | RemoveUplink | RemoveRuleset
-)  # fmt: skip
+    RemoveForward
+    | DeleteTap
+    | CreateTap
+    | HardenTap
+    | AddAddress
+    | EnsureRuleset
+    | AddUplink
+    | ForwardPort
+    | EnableForwarding
+    | SetUp
+    | AddRoute
+    | PersistTap
+    | RestoreForwarding
+    | RemoveUplink
+    | RemoveRuleset
+)
 Plan = tuple[Operation, ...]
 
 

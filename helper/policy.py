@@ -36,17 +36,24 @@ NOBODY = 65534  # the kernel's overflowuid
 # What the words of each key's value look like. The kernel takes more names of interfaces than a
 # request does.
 KEYS = {
-    "deny": "no|yes", "host": "closed|open", "taps": "[0-9]{1,5}", "modes": "|".join(MODES),
-    "subnets": "[0-9./]+", "forwards": "(tcp|udp):[0-9]{1,5}(-[0-9]{1,5})?",
+    "deny": "no|yes",
+    "host": "closed|open",
+    "taps": "[0-9]{1,5}",
+    "modes": "|".join(MODES),
+    "subnets": "[0-9./]+",
+    "forwards": "(tcp|udp):[0-9]{1,5}(-[0-9]{1,5})?",
     "uplinks": r"\*|[^\s=\[\]:/*?]{1,15}",
-}  # fmt: skip
+}
 # And how a person is told so.
 _EXPECTED = {
-    "deny": "yes or no", "host": "open or closed", "taps": "a number from 0 to 99999",
-    "modes": f"some of {', '.join(MODES)}", "subnets": "networks like 192.168.7.0/24",
+    "deny": "yes or no",
+    "host": "open or closed",
+    "taps": "a number from 0 to 99999",
+    "modes": f"some of {', '.join(MODES)}",
+    "subnets": "networks like 192.168.7.0/24",
     "forwards": "protocols with ports, like tcp:1024-65535 or udp:53",
     "uplinks": "names of interfaces (no patterns), or * alone for all",
-}  # fmt: skip
+}
 _SINGLE = ("deny", "host", "taps")
 
 

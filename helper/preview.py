@@ -18,9 +18,7 @@ from .request import Request
 from .state import State, read
 
 
-def show(
-    action: str, requests: Iterable[Request], caller: Caller, usage: str, user: str
-) -> int:
+def show(action: str, requests: Iterable[Request], caller: Caller, usage: str, user: str) -> int:
     """Print what an option asks for; the exit status. With --check-policy `user` can be named."""
     match action:
         case "--check-policy":
@@ -81,8 +79,10 @@ def _check_policy(requests: list[Request], caller: Caller, named: bool) -> int:
     print(f"{policy.PATH}: sound, sections: {len(sections)}")
     for section in sections:
         if not section.exists():
-            print(f"warning: {section.place}: there is no such {section.title.split()[0]}, "
-                  "so the section names nobody")  # fmt: skip
+            print(
+                f"warning: {section.place}: there is no such {section.title.split()[0]}, "
+                "so the section names nobody"
+            )
         for lacking in section.lacks():
             print(f"warning: {section.place}: it permits no tap, as it has no {lacking}")
     whose = requests or named or caller.uid != 0

@@ -101,11 +101,19 @@ def parse(line: str) -> Request:
         raise BadRequest("this is no request")
     forwards = (forward.split(":") for forward in said.get("forwards", ()))
     request = Request(
-        "up", up[1], up[2], int(up[3]), up[4], mode=said.get("mode", ["nat"])[0],
-        host_open=said.get("host_open") == ["open"], uplinks=tuple(said.get("uplinks", ())),
+        "up",
+        up[1],
+        up[2],
+        int(up[3]),
+        up[4],
+        mode=said.get("mode", ["nat"])[0],
+        host_open=said.get("host_open") == ["open"],
+        uplinks=tuple(said.get("uplinks", ())),
         forwards=tuple(Forward(words[0], *map(int, words[1:])) for words in forwards),
-        mtu=int(said.get("mtu", ["1500"])[0]), queues=int(said.get("queues", ["1"])[0]), line=line,
-    )  # fmt: skip
+        mtu=int(said.get("mtu", ["1500"])[0]),
+        queues=int(said.get("queues", ["1"])[0]),
+        line=line,
+    )
     if not _is_sound(request):
         raise BadRequest("this is no request")
     return request
@@ -120,10 +128,12 @@ def _is_sound(request: Request) -> bool:
         return False
     around = (network.network_address, network.broadcast_address)
     return (
-        request.prefix in PREFIXES and request.mtu in MTUS and request.queues in QUEUES
+        request.prefix in PREFIXES
+        and request.mtu in MTUS
+        and request.queues in QUEUES
         and all(port in PORTS for forward in request.forwards for port in forward[1:])
         and len({forward[:2] for forward in request.forwards}) == len(request.forwards)
         and not any(address in forbidden for address in ends for forbidden in FORBIDDEN)
         and host != guest
         and (request.prefix == 32 or (guest in network and not set(ends) & set(around)))
-    )  # fmt: skip
+    )

@@ -92,8 +92,10 @@ class State(NamedTuple):
     def same(self, request: Request) -> bool:
         """Is the tap that is there just what the request asks for?"""
         link = self.links[request.tap]
-        forwards = {ForwardPort(request.tap, *forward[:2], request.guest, forward[2])
-                    for forward in request.forwards}  # fmt: skip
+        forwards = {
+            ForwardPort(request.tap, *forward[:2], request.guest, forward[2])
+            for forward in request.forwards
+        }
         return (
             link[3:] == (group_of(request), request.mtu, True, request.queues > 1)
             and self.addresses.get(link.ifindex) == {request.networks[0]}
@@ -126,8 +128,17 @@ def read(kernel: Kernel, nftables: bool = True, networks: bool = True) -> State:
     # 0.0.0.0/1 and 128.0.0.0/1 count as a default route: VPNs take it over that way.
     default = {way.ifindex for way in routes if way.network.prefixlen <= 1 and not way.local}
     carriers = {name for name, link in links.items() if link.ifindex in default} - {"lo", *taps}
-    return State(links, taps, addresses, ways, tuple(sorted(carriers)), table is not None,
-                 uplinks, forwards, _COMMENTS.get(table or "", MARK))  # fmt: skip
+    return State(
+        links,
+        taps,
+        addresses,
+        ways,
+        tuple(sorted(carriers)),
+        table is not None,
+        uplinks,
+        forwards,
+        _COMMENTS.get(table or "", MARK),
+    )
 
 
 def _by_interface(pairs: Iterable[Way]) -> dict[int, set[IPv4Network]]:

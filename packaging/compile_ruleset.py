@@ -206,8 +206,14 @@ TERMS = {
     "ip saddr set @th,192,32": _IPV4
     + _payload(2, 24, 4)
     + _expression(
-        "payload", number(5, _REGISTER), number(2, 1), number(3, _SADDR), number(4, 4),
-        number(6, 1), number(7, 10), number(8, 1),
+        "payload",
+        number(5, _REGISTER),
+        number(2, 1),
+        number(3, _SADDR),
+        number(4, 4),
+        number(6, 1),
+        number(7, 10),
+        number(8, 1),
     ),
     "ip saddr 0.0.0.0": _address(_SADDR, "00000000"),
     "ip daddr 127.0.0.0/8": _IPV4 + _payload(1, _DADDR, 1) + _compare(b"\x7f"),
@@ -232,13 +238,17 @@ TERMS = {
     + _payload(2, 2, 2, _SECOND)
     + _expression("lookup", text(1, "forwards"), number(2, _REGISTER), number(3, _REGISTER))
     + _expression(
-        "nat", number(1, 1), number(2, 2), *(number(kind, _REGISTER) for kind in (3, 4)),
-        *(number(kind, _SECOND) for kind in (5, 6)), number(7, 3),
+        "nat",
+        number(1, 1),
+        number(2, 2),
+        *(number(kind, _REGISTER) for kind in (3, 4)),
+        *(number(kind, _SECOND) for kind in (5, 6)),
+        number(7, 3),
     ),
     "meta l4proto tcp masquerade to :61000-65535": _masquerade(6),
     "meta l4proto udp masquerade to :61000-65535": _masquerade(17),
     "masquerade": _expression("masq"),
-}  # fmt: skip
+}
 
 
 def messages(source: str) -> Iterator[bytes]:

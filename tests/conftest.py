@@ -32,8 +32,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def pytest_runtest_makereport(
-        item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestReport:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestReport:
     """Where nothing may be skipped, a skip is a failure."""
     report = pytest.TestReport.from_item_and_call(item, call)
     if NO_SKIP and report.skipped:

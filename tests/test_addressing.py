@@ -63,7 +63,7 @@ REFUSED = {
     "user-data for nobody": f'{DISK}addressing = "dhcp"\nuser-data = "x"',
     "a key for nobody": f'{DISK}addressing = "none"\nssh-key = "{KEY}"',
     "a private key": f'{DISK}ssh-key = "-----BEGIN OPENSSH PRIVATE KEY-----"',
-    "a key with a command": f'{DISK}ssh-key = \'command="x" {KEY}\'',
+    "a key with a command": f"{DISK}ssh-key = 'command=\"x\" {KEY}'",
     "two keys in one": f'{DISK}ssh-key = """{KEY}\n{KEY}"""',
     "a stub without a stub": 'kernel = "k"\naddressing = "cmdline"',
     "no SMBIOS, no fw_cfg": f'machine = "s390x"\n{DISK}addressing = "credential"',
@@ -87,8 +87,10 @@ def test_the_seed_is_what_nocloud_documents() -> None:
     assert set(files) == {"meta-data", "user-data", "network-config"}
     assert files["user-data"] == "#!/bin/sh\n:"
     assert files["meta-data"].splitlines()[1:] == [
-        'local-hostname: "web"', "public-keys:", f'  - "{KEY} a@b"'
-    ]  # fmt: skip
+        'local-hostname: "web"',
+        "public-keys:",
+        f'  - "{KEY} a@b"',
+    ]
     assert 'macaddress: "52:54:c0:a8:07:02"' in files["network-config"]
 
 
@@ -107,8 +109,12 @@ def test_every_value_of_the_seed_is_quoted(name: str) -> None:
 
 
 def test_what_changes_in_the_seed_makes_a_new_instance() -> None:
-    seeds = [f"{DISK}user-data = 'a'", f"{DISK}user-data = 'b'", f"{DISK}ssh-key = '{KEY}'",
-             f"{DISK}user-data = 'a'\naddress = '192.168.7.6'"]  # fmt: skip
+    seeds = [
+        f"{DISK}user-data = 'a'",
+        f"{DISK}user-data = 'b'",
+        f"{DISK}ssh-key = '{KEY}'",
+        f"{DISK}user-data = 'a'\naddress = '192.168.7.6'",
+    ]
     ids = [cloud_init.seed(guest(keys))["meta-data"].splitlines()[0] for keys in seeds]
     assert len(set(ids)) == len(ids)
     assert cloud_init.seed(guest(seeds[0]))["meta-data"].splitlines()[0] == ids[0]
@@ -162,8 +168,9 @@ def test_a_credential_goes_through_smbios_or_fw_cfg_and_says_the_same() -> None:
     said = base64.b64decode(network.removeprefix(start)).decode()
     assert name == "type=11,value=io.systemd.credential:system.hostname=web"
     assert credential.adds(arm).options[0] == (
-        "-fw_cfg", f"name=opt/io.systemd.credentials/{credential.NAME},string={said}"
-    )  # fmt: skip
+        "-fw_cfg",
+        f"name=opt/io.systemd.credentials/{credential.NAME},string={said}",
+    )
     assert said.splitlines() == list(credential.adds(pc).plain)
     # What qemu takes for a name of fw_cfg is at most this long.
     assert len(f"opt/io.systemd.credentials/{credential.NAME}") < 56
@@ -184,9 +191,23 @@ def test_qemu_takes_what_a_method_adds(
     argv = [word for option in added.options for word in Option(*option).argv(variables)]
     board = MACHINES[machine].machine
     done = subprocess.run(
-        [MACHINES[machine].binary, "-nodefaults", "-machine", board, "-display", "none", "-S",
-         "-monitor", "stdio", *argv], input=b"quit\n", capture_output=True, timeout=60, check=False,
-    )  # fmt: skip
+        [
+            MACHINES[machine].binary,
+            "-nodefaults",
+            "-machine",
+            board,
+            "-display",
+            "none",
+            "-S",
+            "-monitor",
+            "stdio",
+            *argv,
+        ],
+        input=b"quit\n",
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, b"")
 
 
@@ -248,8 +269,13 @@ class Run:
         path.chmod(0o755)
 
     def run(self) -> int:
-        done = subprocess.run([self.script], timeout=30, check=False, capture_output=True,
-                              env={"XDG_RUNTIME_DIR": str(self.script.parent)})  # fmt: skip
+        done = subprocess.run(
+            [self.script],
+            timeout=30,
+            check=False,
+            capture_output=True,
+            env={"XDG_RUNTIME_DIR": str(self.script.parent)},
+        )
         return done.returncode
 
     def ran(self) -> list[str]:
@@ -301,8 +327,10 @@ def test_ssh_takes_no_open_connection_to_the_address_for_the_guest(
     config = tmp_path / "config"
     config.write_text(f"Host *\n ControlMaster auto\n ControlPath {tmp_path}/%h\n")
     name, *rest = ssh.argv(guest(DISK), "", "/a", [])
-    for argv, expected in (([name, "-F", str(config), "-G", "192.168.7.2"], 1),
-                           ([name, "-F", str(config), "-G", *rest], 0)):  # fmt: skip
+    for argv, expected in (
+        ([name, "-F", str(config), "-G", "192.168.7.2"], 1),
+        ([name, "-F", str(config), "-G", *rest], 0),
+    ):
         done = subprocess.run(argv, capture_output=True, text=True, check=True)
         assert done.stdout.count("\ncontrolpath ") == expected
 

@@ -45,13 +45,17 @@ DESCRIPTIONS: dict[str, Callable[[int], str]] = {
     "the items of a list": lambda n: f"[guest.web]\nkernel='k'\nqemu=[{'1,' * n}]\n",
     "strings in a list": lambda n: "[guest.web]\nkernel='k'\nqemu=[" + "'a'," * n + "]\n",
     "unknown keys": lambda n: "[guest.web]\n" + "".join(f"memry{i} = 1\n" for i in range(n)),
-    "unknown keys in a line": lambda n: "guest = {web = {"
-    + ", ".join(f"memry{i} = 1" for i in range(n)) + "}}\n",
+    "unknown keys in a line": lambda n: (
+        "guest = {web = {" + ", ".join(f"memry{i} = 1" for i in range(n)) + "}}\n"
+    ),
     "tables": lambda n: "".join(f"[guest.'{i}']\nkernel = 'k'\n" for i in range(n)),
     "blank lines": lambda n: "\n" * n + "[guest.web]\nkernel = 'k'\n",
-    "ports": lambda n: "[guest.web]\nkernel='k'\nforward=["
-    + "".join(f"'tcp:{i + 1}:1'," for i in range(n // 4)) + "]\n",
-}  # fmt: skip
+    "ports": lambda n: (
+        "[guest.web]\nkernel='k'\nforward=["
+        + "".join(f"'tcp:{i + 1}:1'," for i in range(n // 4))
+        + "]\n"
+    ),
+}
 
 
 @pytest.mark.parametrize("what", DESCRIPTIONS)
@@ -88,8 +92,10 @@ def test_the_place_of_a_key_is_found_without_reading_from_the_start() -> None:
 
 
 def test_a_large_gateway_is_stepped_over_at_once() -> None:
-    text = ('[network]\nsubnet = "10.0.0.0/8"\n[guest.a]\nkernel="k"\naddress="10.0.0.2"\n'
-            'gateway="10.0.0.1/9"\n[guest.b]\nkernel="k"\n')  # fmt: skip
+    text = (
+        '[network]\nsubnet = "10.0.0.0/8"\n[guest.a]\nkernel="k"\naddress="10.0.0.2"\n'
+        'gateway="10.0.0.1/9"\n[guest.b]\nkernel="k"\n'
+    )
     guests = parse(text.encode()).guests
     assert guests[1].address == "10.128.0.2"
     assert work(parse, text.encode()) < 20_000

@@ -39,9 +39,11 @@ def command(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
     def start(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-B", "-m", "tapdraft.generator", *arguments],
-            env={**os.environ, "PYTHONPATH": str(tmp_path / "lib")}, cwd=tmp_path,
-            stderr=subprocess.PIPE, **options,
-        )  # type: ignore[call-overload]  # fmt: skip  # the options are Popen's own
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "lib")},
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            **options,
+        )  # type: ignore[call-overload]  # the options are Popen's own
 
     return start
 
@@ -116,9 +118,12 @@ def test_a_usage_error_shows_the_whole_usage_of_that_command(
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("foo", "tapdraft --help"), ("rn", "did you mean tapdraft run?"),
-     ("vm.toml", "name the command first: tapdraft run vm.toml")],
-)  # fmt: skip
+    [
+        ("foo", "tapdraft --help"),
+        ("rn", "did you mean tapdraft run?"),
+        ("vm.toml", "name the command first: tapdraft run vm.toml"),
+    ],
+)
 def test_an_unknown_command_is_answered_with_those_there_are(
     word: str, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -326,9 +331,11 @@ def test_a_key_press_ends_it_without_a_traceback(
 
 @pytest.mark.parametrize("locale", ["C", "en_US.ISO-8859-1"])
 def test_a_locale_without_a_character_is_no_error(
-    locale: str, here: Path, command: Callable[..., subprocess.Popen[bytes]],
+    locale: str,
+    here: Path,
+    command: Callable[..., subprocess.Popen[bytes]],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("LC_ALL", locale)
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     (here / "vm.toml").write_text('[guest.web]\n"k\u00e9rnel" = "\u2603"\n', "utf-8")
@@ -341,10 +348,17 @@ def test_a_locale_without_a_character_is_no_error(
 # What is done to the three streams, and the status of what writes to standard output then.
 STREAMS = {"<&-": 0, ">&-": 1, "> /dev/full": 1, "2>&-": 0, "2> /dev/full": 0, "<&- >&- 2>&-": 1}
 COMMANDS = {
-    "render vm.toml": None, "--help": None, "up vm.toml": 4, "down --all": 4, "render": 2,
-    "render nothing.toml": 2, "dhcp --tap td-web x": 2, "dhcp --tap=td-web x": 2,
-    "run vm.toml web": 2, "ping vm.toml nobody": 2,
-}  # fmt: skip
+    "render vm.toml": None,
+    "--help": None,
+    "up vm.toml": 4,
+    "down --all": 4,
+    "render": 2,
+    "render nothing.toml": 2,
+    "dhcp --tap td-web x": 2,
+    "dhcp --tap=td-web x": 2,
+    "run vm.toml web": 2,
+    "ping vm.toml nobody": 2,
+}
 
 
 @pytest.mark.parametrize("streams", STREAMS)
@@ -357,8 +371,14 @@ def test_closed_and_full_streams_make_no_traceback_and_leave_the_status_right(
         status = 4
     argv = " ".join((sys.executable, "-B -m tapdraft.generator", words, streams))
     env = {**os.environ, "PYTHONPATH": str(here / "lib")}
-    done = subprocess.run(["sh", "-c", f"exec {argv}"], cwd=here, env=env, capture_output=True,
-                          check=False, timeout=60)  # fmt: skip
+    done = subprocess.run(
+        ["sh", "-c", f"exec {argv}"],
+        cwd=here,
+        env=env,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
     assert b"Traceback" not in done.stderr
     assert b"Exception ignored" not in done.stderr
     assert done.returncode == (STREAMS[streams] if status is None else status), done.stderr
@@ -372,15 +392,30 @@ def test_a_run_without_a_console_says_so_before_it_makes_a_tap(found_here: Path)
     (found_here / "lib/tapdraft").symlink_to(ROOT)
     argv = f"exec {sys.executable} -B -m tapdraft.generator run vm.toml web"
     for streams, named in (("<&-", b"standard input"), (">&-", b"standard output")):
-        done = subprocess.run(["sh", "-c", f"{argv} {streams}"], cwd=found_here, env=env,
-                              capture_output=True, check=False, timeout=60)  # fmt: skip
+        done = subprocess.run(
+            ["sh", "-c", f"{argv} {streams}"],
+            cwd=found_here,
+            env=env,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
         assert done.returncode == 4
         assert done.stderr.startswith(b"error: " + named + b" is closed")
         assert not (found_here / "seen").exists()
 
 
-READERS = ["render {}", "run {}", "up {}", "down {}", "ping {} web", "ssh {} web", "dhcp {} web",
-           "check {}", "import {}"]  # fmt: skip
+READERS = [
+    "render {}",
+    "run {}",
+    "up {}",
+    "down {}",
+    "ping {} web",
+    "ssh {} web",
+    "dhcp {} web",
+    "check {}",
+    "import {}",
+]
 
 
 @pytest.mark.parametrize("what", ["missing", "a folder", "garbage", "empty", "a FIFO", "a device"])

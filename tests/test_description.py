@@ -12,8 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tapdraft.generator import network, values
 from tapdraft.generator.description import (
-    GUEST_KEYS, NETWORK_KEYS, Description, Guest, load, parse,
-)  # fmt: skip
+    GUEST_KEYS,
+    NETWORK_KEYS,
+    Description,
+    Guest,
+    load,
+    parse,
+)
 from tapdraft.generator.disks import Disk
 from tapdraft.generator.errors import BadDescription, TapdraftError
 from tapdraft.generator.locate import locate
@@ -58,9 +63,11 @@ def test_addresses_are_taken_in_order_around_those_that_are_named() -> None:
         "[guest.c]\nkernel = 'k'\n[guest.d]\nkernel = 'k'\naddress = '10.0.0.13'\n"
     ).guests
     assert [(g.address, g.gateway) for g in guests] == [
-        ("10.0.0.2", "10.0.0.1"), ("10.0.0.6", "10.0.0.5"), ("10.0.0.10", "10.0.0.9"),
+        ("10.0.0.2", "10.0.0.1"),
+        ("10.0.0.6", "10.0.0.5"),
+        ("10.0.0.10", "10.0.0.9"),
         ("10.0.0.13", "10.0.0.14"),
-    ]  # fmt: skip
+    ]
 
 
 def test_a_subnet_is_used_to_its_last_address_and_then_exhausted() -> None:
@@ -117,62 +124,152 @@ MISTAKES = {
     "no string": ("[guest.web]\nkernel = 7\n", 2, "7", "a number, not a string", "quotes"),
     "no number": ('[guest.web]\ncpus = "2"\n', 2, '"2"', "a string, not a number", "1 to 1024"),
     "true is no number": (
-        "[guest.web]\ncpus = true\n", 2, "true", "true or false, not a n", "1 to"),
+        "[guest.web]\ncpus = true\n",
+        2,
+        "true",
+        "true or false, not a n",
+        "1 to",
+    ),
     "number too large": ("[guest.web]\nmtu = 99999\n", 2, "99999", "not from 68 to 65521", ""),
     "no such machine": ('[guest.web]\nmachine = "x86"\n', 2, '"x86"', "none of x86_64", "x86_64?"),
     "memory in KiB": ('[guest.web]\nmemory = "9K"\n', 2, '"9K"', "not a number", '"512M"'),
     "no list": ('[guest.web]\nforward = "tcp:1:1"\n', 2, '"tcp:1:1"', "not a list", "[ ]"),
     "in a list": (
-        '[guest.web]\nforward = [\n  "tcp:1:1",\n  "x",\n]\n', 4, '"x"', "not a port", "tcp:"),
+        '[guest.web]\nforward = [\n  "tcp:1:1",\n  "x",\n]\n',
+        4,
+        '"x"',
+        "not a port",
+        "tcp:",
+    ),
     "in a disk": ("[guest.web]\ndisk = [{ file = 'a', fmt = 1 }]\n", 2, "fmt", "no key", "format"),
     "in a table of disks": ("[guest.w]\n[[guest.w.disk]]\nfile = 1\n", 3, "1", "not a string", ""),
     "disk without file": ("[guest.web]\ndisk = {}\n", 2, "{}", "has no file", "file ="),
     "disk format": (
-        '[guest.w]\ndisk.file="a"\ndisk.format="vmdx"\n', 3, '"vmdx"', "none of raw", ""),
+        '[guest.w]\ndisk.file="a"\ndisk.format="vmdx"\n',
+        3,
+        '"vmdx"',
+        "none of raw",
+        "",
+    ),
     "bad name": ('[guest."a b"]\n', 1, '"a b"', "cannot be a guest's name", "a-z, 0-9 and hyphens"),
     "long name": ("[guest.abcdefghijklm]\n", 1, "abcdefghijklm", "1 to 12 characters", ""),
     "same name twice": ("[guest.a]\n[guest.a]\n", 2, "]", "declare", "toml.io"),
     "same key twice": ("[guest.a]\ncpus = 1\ncpus = 2\n", 3, "", "overwrite", "toml.io"),
     "no address": (
-        "[guest.w]\nkernel='k'\naddress='7'\n", 3, "'7'", "not an IPv4 address", "192.168.7.2"),
+        "[guest.w]\nkernel='k'\naddress='7'\n",
+        3,
+        "'7'",
+        "not an IPv4 address",
+        "192.168.7.2",
+    ),
     "outside": (
-        "[guest.w]\nkernel='k'\naddress='10.0.0.2'\n", 3, "'10.0.0.2'", "not in the subnet 192",
-        "subnet"),
-    "first of its /30": ("[guest.w]\nkernel='k'\naddress='192.168.7.4'\n", 3, "'192.168.7.4'",
-                         "first or last address", "gateway"),
-    "same address": ("[guest.a]\nkernel='k'\naddress='192.168.7.2'\n"
-                     "[guest.b]\nkernel='k'\naddress='192.168.7.2'\n", 6, "'192.168.7.2'",
-                     "overlaps the addresses of guest a", "another /30"),
-    "overlapping": ("[guest.a]\nkernel='k'\naddress='192.168.7.2'\ngateway='192.168.7.9/28'\n"
-                    "[guest.b]\nkernel='k'\naddress='192.168.7.6'\n", 7, "'192.168.7.6'",
-                    "overlaps", ""),
+        "[guest.w]\nkernel='k'\naddress='10.0.0.2'\n",
+        3,
+        "'10.0.0.2'",
+        "not in the subnet 192",
+        "subnet",
+    ),
+    "first of its /30": (
+        "[guest.w]\nkernel='k'\naddress='192.168.7.4'\n",
+        3,
+        "'192.168.7.4'",
+        "first or last address",
+        "gateway",
+    ),
+    "same address": (
+        "[guest.a]\nkernel='k'\naddress='192.168.7.2'\n"
+        "[guest.b]\nkernel='k'\naddress='192.168.7.2'\n",
+        6,
+        "'192.168.7.2'",
+        "overlaps the addresses of guest a",
+        "another /30",
+    ),
+    "overlapping": (
+        "[guest.a]\nkernel='k'\naddress='192.168.7.2'\ngateway='192.168.7.9/28'\n"
+        "[guest.b]\nkernel='k'\naddress='192.168.7.6'\n",
+        7,
+        "'192.168.7.6'",
+        "overlaps",
+        "",
+    ),
     "gateway alone": (
-        "[guest.a]\ngateway='192.168.7.9'\n", 2, "'192.168.7.9'", "needs an address", "addr"),
+        "[guest.a]\ngateway='192.168.7.9'\n",
+        2,
+        "'192.168.7.9'",
+        "needs an address",
+        "addr",
+    ),
     "host bits": (
-        "[network]\nsubnet='10.0.0.1/24'\n", 2, "'10.0.0.1/24'", "not a subnet", '"10.0.0.0/24"'),
+        "[network]\nsubnet='10.0.0.1/24'\n",
+        2,
+        "'10.0.0.1/24'",
+        "not a subnet",
+        '"10.0.0.0/24"',
+    ),
     "small subnet": (
-        "[network]\nsubnet='10.0.0.0/31'\n", 2, "'10.0.0.0/31'", "divided", "/8 to /30"),
+        "[network]\nsubnet='10.0.0.0/31'\n",
+        2,
+        "'10.0.0.0/31'",
+        "divided",
+        "/8 to /30",
+    ),
     "loopback": (
-        "[network]\nsubnet='127.0.0.0/8'\n", 2, "'127.0.0.0/8'", "cannot be an", "private"),
+        "[network]\nsubnet='127.0.0.0/8'\n",
+        2,
+        "'127.0.0.0/8'",
+        "cannot be an",
+        "private",
+    ),
     "no subnet": ("[network]\nsubnet='ten'\n", 2, "'ten'", "not an IPv4 subnet", "192.168.7.0/24"),
     "uplink": ("[network]\nuplinks=['lo']\n", 2, "'lo'", "cannot be an uplink", ""),
     "uplink twice": ("[network]\nuplinks=['a', 'a']\n", 2, "'a'", "listed twice", ""),
     "no mac": ("[guest.a]\nmac='52:54'\n", 2, "'52:54'", "not a MAC address", "52:54:00"),
     "multicast mac": (
-        "[guest.a]\nmac='01:00:00:00:00:01'\n", 2, "'01:00:00:00:00:01'", "multicast", ""),
-    "same mac": ("[guest.a]\nkernel='k'\nmac='52:54:00:00:00:01'\n[guest.b]\nkernel='k'\n"
-                 "mac='52:54:00:00:00:01'\n", 6, "'52:54:00:00:00:01'", "guest a has this", ""),
-    "same port": ("[guest.a]\nkernel='k'\nforward=['tcp:1:1']\n[guest.b]\nkernel='k'\n"
-                  "forward=['udp:1:1', 'tcp:1:9']\n", 6, "'tcp:1:9'", "forwarded to a already", ""),
+        "[guest.a]\nmac='01:00:00:00:00:01'\n",
+        2,
+        "'01:00:00:00:00:01'",
+        "multicast",
+        "",
+    ),
+    "same mac": (
+        "[guest.a]\nkernel='k'\nmac='52:54:00:00:00:01'\n[guest.b]\nkernel='k'\n"
+        "mac='52:54:00:00:00:01'\n",
+        6,
+        "'52:54:00:00:00:01'",
+        "guest a has this",
+        "",
+    ),
+    "same port": (
+        "[guest.a]\nkernel='k'\nforward=['tcp:1:1']\n[guest.b]\nkernel='k'\n"
+        "forward=['udp:1:1', 'tcp:1:9']\n",
+        6,
+        "'tcp:1:9'",
+        "forwarded to a already",
+        "",
+    ),
     "initrd alone": ("[guest.a]\ndisk='d'\ninitrd='i'\n", 3, "'i'", "needs a kernel", "kernel ="),
     "append alone": ("[guest.a]\ndisk='d'\nappend='i'\n", 3, "'i'", "needs a kernel", "kernel ="),
     "nothing to start": (
-        "[guest.a]\ncpus = 1\n", 1, "a", "neither a kernel nor a disk", "kernel ="),
+        "[guest.a]\ncpus = 1\n",
+        1,
+        "a",
+        "neither a kernel nor a disk",
+        "kernel =",
+    ),
     "ip= twice": (
-        "[guest.a]\naddressing='kernel'\nkernel='k'\nappend='ip=dhcp'\n", 2, "'kernel'",
-        "ip= of its own", "addressing"),
-    "kernel's address without one": ("[guest.a]\ndisk='d'\naddressing='kernel'\n", 3, "'kernel'",
-                                     "no kernel", "name a kernel"),
+        "[guest.a]\naddressing='kernel'\nkernel='k'\nappend='ip=dhcp'\n",
+        2,
+        "'kernel'",
+        "ip= of its own",
+        "addressing",
+    ),
+    "kernel's address without one": (
+        "[guest.a]\ndisk='d'\naddressing='kernel'\n",
+        3,
+        "'kernel'",
+        "no kernel",
+        "name a kernel",
+    ),
     "NUL": ('[guest.a]\nkernel="a\\u0000b"\n', 2, '"a\\u0000b"', "U+0000 could not be seen", ""),
     "escape": ('[guest.a]\nappend="\\u001b[2J"\n', 2, '"\\u001b[2J"', "U+001B could not", ""),
     "turned around": ('[guest.a]\ntitle="\u202eabc"\n', 2, '"', "U+202E could not be seen", ""),
@@ -183,48 +280,104 @@ MISTAKES = {
     "no TOML": ("[guest.a]\nkernel = k\n", 2, "k", "this is not TOML", "in quotes"),
     "no end": ("[guest.a]\nkernel = [\n", 2, "k", "this is not TOML", "toml.io"),
     "dns of a guest": (
-        "[guest.a]\nkernel='k'\ndns=['9.9.9.9']\n", 3, "dns", "no key 'dns'",
-        "move dns to [network]"),
+        "[guest.a]\nkernel='k'\ndns=['9.9.9.9']\n",
+        3,
+        "dns",
+        "no key 'dns'",
+        "move dns to [network]",
+    ),
     "a network's key elsewhere": (
-        "[network]\nforward=['tcp:1:1']\n", 2, "forward", "no key", "move forward to [guest.NAME]"),
+        "[network]\nforward=['tcp:1:1']\n",
+        2,
+        "forward",
+        "no key",
+        "move forward to [guest.NAME]",
+    ),
     "image": ("[guest.a]\nimage='d'\n", 2, "image", "no key 'image'", "did you mean disk?"),
     "vhd": ("[guest.a]\ndisk={file='d', format='vhd'}\n", 2, "'vhd'", "none of raw", "mean vpc?"),
     "True": ("[guest.a]\nsnapshot = True\n", 2, "True", "not TOML", "write true, in small letters"),
     "a subnet's address": (
-        "[network]\nsubnet='192.168.7.0'\n", 2, "'1", "no prefix length", '"192.168.7.0/24"'),
+        "[network]\nsubnet='192.168.7.0'\n",
+        2,
+        "'1",
+        "no prefix length",
+        '"192.168.7.0/24"',
+    ),
     "memory in MB": (
-        "[guest.a]\nmemory='512MB'\n", 2, "'512MB'", "not how memory is", 'write "512M"'),
+        "[guest.a]\nmemory='512MB'\n",
+        2,
+        "'512MB'",
+        "not how memory is",
+        'write "512M"',
+    ),
     "memory in GiB": ("[guest.a]\nmemory='2 gib'\n", 2, "'2 gib'", "not how memory", 'write "2G"'),
     "a dot in a name": (
-        "[guest.web.local]\nkernel='k'\n", 1, "local", "no key 'local'", "[guest.web-local]"),
+        "[guest.web.local]\nkernel='k'\n",
+        1,
+        "local",
+        "no key 'local'",
+        "[guest.web-local]",
+    ),
     "the file of a key": (
-        "[guest.a]\nssh-key='id.pub'\n", 2, "'id.pub'", "a file's name", "give the line"),
+        "[guest.a]\nssh-key='id.pub'\n",
+        2,
+        "'id.pub'",
+        "a file's name",
+        "give the line",
+    ),
     "the wrong half of a key": (
-        "[guest.a]\nssh-key='-----BEGIN OPENSSH PRIVATE KEY-----'\n", 2, "'-", "private key",
-        ".pub"),
+        "[guest.a]\nssh-key='-----BEGIN OPENSSH PRIVATE KEY-----'\n",
+        2,
+        "'-",
+        "private key",
+        ".pub",
+    ),
     "outside of a table": ("kernel='k'\n", 1, "kernel", "no table", "write [guest.NAME] above it"),
     "a byte order mark": ("\ufeff[guest.a]\n", 1, "", "byte order mark", "sed -i"),
     "a port of two interfaces": (
         "[guest.a]\nkernel='k'\n[[guest.a.interface]]\nnetwork='user'\nforward=['tcp:1:1']\n"
-        "[[guest.a.interface]]\nnetwork='user'\nforward=['udp:1:1', 'tcp:1:2']\n", 8, "'tcp:1:2'",
-        "tcp port 1 is forwarded to a already", "another port"),
+        "[[guest.a.interface]]\nnetwork='user'\nforward=['udp:1:1', 'tcp:1:2']\n",
+        8,
+        "'tcp:1:2'",
+        "tcp port 1 is forwarded to a already",
+        "another port",
+    ),
     "a port of another guest's interface": (
         "[guest.a]\nkernel='k'\nnetwork='user'\nforward=['tcp:1:1']\n[guest.b]\nkernel='k'\n"
-        "interface={network='user', forward=['tcp:1:2']}\n", 7, "'tcp:1:2'",
-        "tcp port 1 is forwarded to a already", "another port"),
+        "interface={network='user', forward=['tcp:1:2']}\n",
+        7,
+        "'tcp:1:2'",
+        "tcp port 1 is forwarded to a already",
+        "another port",
+    ),
     "a mac of two interfaces": (
         "[guest.a]\nkernel='k'\nmac='52:54:00:00:00:01'\n"
-        "interface={network='user', mac='52:54:00:00:00:01'}\n", 4, "'52:54:00:00:00:01'",
-        "another interface has this MAC", "its own"),
+        "interface={network='user', mac='52:54:00:00:00:01'}\n",
+        4,
+        "'52:54:00:00:00:01'",
+        "another interface has this MAC",
+        "its own",
+    ),
     "a mac of another guest's interface": (
         "[guest.a]\nkernel='k'\ninterface=[{network='user', mac='52:54:00:00:00:01'}]\n"
-        "[guest.b]\nkernel='k'\nmac='52:54:00:00:00:01'\n", 6, "'52:54:00:00:00:01'",
-        "guest a has this MAC", "its own"),
+        "[guest.b]\nkernel='k'\nmac='52:54:00:00:00:01'\n",
+        6,
+        "'52:54:00:00:00:01'",
+        "guest a has this MAC",
+        "its own",
+    ),
     "too deep": ("x = " + "[" * 5000 + "]" * 5000, 1, "x", "nested too deeply", ""),
     "a number without end": (f"x = {'9' * 5000}", 1, "x", "this is not TOML", ""),
-    "too many words": ("[guest.a]\nkernel='k'\nforward=[" + ", ".join(
-        f"'tcp:{port}:{port}'" for port in range(1, 99)) + "]\n", 1, "a", "longer than", ""),
-}  # fmt: skip
+    "too many words": (
+        "[guest.a]\nkernel='k'\nforward=["
+        + ", ".join(f"'tcp:{port}:{port}'" for port in range(1, 99))
+        + "]\n",
+        1,
+        "a",
+        "longer than",
+        "",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -301,12 +454,16 @@ def test_an_unknown_guest_is_told_with_those_there_are() -> None:
 
 
 JSON: st.SearchStrategy[Any] = st.recursive(
-    st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+    st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
     | st.sampled_from(["tcp:80:80", "192.168.7.2", "raw", "nat", "52:54:00:00:00:01"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -354,9 +511,12 @@ g = true
 
 def paths(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     items = (
-        value.items() if isinstance(value, dict)
-        else enumerate(value) if isinstance(value, list) else ()
-    )  # fmt: skip
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     below = [found for key, inner in items for found in paths(inner, (*path, key))]
     return [*([path] if path else []), *below]
 

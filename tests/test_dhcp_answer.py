@@ -7,19 +7,38 @@ from ipaddress import IPv4Address
 
 import pytest
 from labpackets import (
-    ACK, DECLINE, DISCOVER, INFORM, MAC, NAK, NOWHERE, OFFER, RELEASE, REQUEST, Reply, ip, packet,
+    ACK,
+    DECLINE,
+    DISCOVER,
+    INFORM,
+    MAC,
+    NAK,
+    NOWHERE,
+    OFFER,
+    RELEASE,
+    REQUEST,
+    Reply,
+    ip,
+    packet,
     read,
-)  # fmt: skip
+)
 
 from tapdraft.generator.dhcp import Answer, Lease, answer
 
 HOST, GUEST, OTHER = "192.168.7.1", "192.168.7.2", "192.168.7.6"
 EVERYBODY = IPv4Address("255.255.255.255")
 LEASE = Lease(
-    mac="52:54:C0:A8:07:02", address=IPv4Address(GUEST), prefix=30, server=IPv4Address(HOST),
-    router=IPv4Address(HOST), dns=(IPv4Address("198.51.100.1"), IPv4Address("198.51.100.2")),
-    host_name="web", domain="lab.example", mtu=1400, seconds=3600,
-)  # fmt: skip
+    mac="52:54:C0:A8:07:02",
+    address=IPv4Address(GUEST),
+    prefix=30,
+    server=IPv4Address(HOST),
+    router=IPv4Address(HOST),
+    dns=(IPv4Address("198.51.100.1"), IPv4Address("198.51.100.2")),
+    host_name="web",
+    domain="lab.example",
+    mtu=1400,
+    seconds=3600,
+)
 SERVER, WANT_ADDRESS = (54, ip(HOST)), (50, ip(GUEST))
 EVERYTHING = (55, bytes(range(1, 255)))
 
@@ -202,8 +221,9 @@ def test_an_answer_is_as_long_as_the_oldest_clients_need() -> None:
     assert len(answer(LEASE, packet(DISCOVER, (55, b"\3"))).message) == 300
 
 
-@pytest.mark.parametrize(("size", "most"), [(None, 548), (576, 548), (0, 548), (700, 672),
-                                            (1500, 1472), (65535, 1472)])
+@pytest.mark.parametrize(
+    ("size", "most"), [(None, 548), (576, 548), (0, 548), (700, 672), (1500, 1472), (65535, 1472)]
+)
 def test_an_answer_is_as_long_as_the_client_takes(size: int | None, most: int) -> None:
     full = replace(LEASE, dns=(IPv4Address("198.51.100.1"),) * 63, domain="d" * 253)
     options = [(57, size.to_bytes(2, "big"))] if size is not None else []
@@ -216,10 +236,23 @@ def test_an_answer_is_as_long_as_the_client_takes(size: int | None, most: int) -
     assert (15 in offer.options) == (most == 1472)
 
 
-@pytest.mark.parametrize(("field", "value"), [
-    ("mac", "52:54:00:12:34"), ("mac", "52:54:00:12:34:5g"), ("mac", ""), ("prefix", 0),
-    ("prefix", 33), ("mtu", 67), ("mtu", 65536), ("seconds", 0), ("seconds", 1 << 32),
-    ("host_name", "a\nb"), ("domain", "e" * 254), ("domain", "ü.example")])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mac", "52:54:00:12:34"),
+        ("mac", "52:54:00:12:34:5g"),
+        ("mac", ""),
+        ("prefix", 0),
+        ("prefix", 33),
+        ("mtu", 67),
+        ("mtu", 65536),
+        ("seconds", 0),
+        ("seconds", 1 << 32),
+        ("host_name", "a\nb"),
+        ("domain", "e" * 254),
+        ("domain", "ü.example"),
+    ],
+)
 def test_a_lease_that_cannot_be_told_is_an_error(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=r"\bis not an?\b"):
         replace(LEASE, **{field: value})  # type: ignore[arg-type]  # whatever the field's type

@@ -18,8 +18,13 @@ from tapdraft.generator.dhcp.message import Malformed, parse
 
 # The package has a function of that name.
 serve = importlib.import_module("tapdraft.generator.dhcp.serve")
-LEASE = Lease(mac=MAC.hex(":"), address=IPv4Address("192.168.7.2"), prefix=30,
-              server=IPv4Address("192.168.7.1"), router=IPv4Address("192.168.7.1"))
+LEASE = Lease(
+    mac=MAC.hex(":"),
+    address=IPv4Address("192.168.7.2"),
+    prefix=30,
+    server=IPv4Address("192.168.7.1"),
+    router=IPv4Address("192.168.7.1"),
+)
 WHOLE = packet(REQUEST, (50, ip("192.168.7.2")), (61, b"\1" + MAC), (55, b"\1\3\6"))
 
 byte = st.integers(0, 255)
@@ -48,10 +53,12 @@ def test_noise_does_no_harm(data: bytes) -> None:
 @example(DISCOVER, [(52, b"\3")], True, b"", b"")
 @example(DISCOVER, [(52, b"\3")], True, b"\xff", b"\xff")
 @example(DISCOVER, [(57, b"\xff\xff"), (61, b"\0" * 255)], True, b"", b"")
-def test_any_options_do_no_harm(kind: int, more: list[tuple[int, bytes]], renewing: bool,
-                                sname: bytes, file: bytes) -> None:
-    judge(packet(kind, *more, ciaddr="192.168.7.2" if renewing else NOWHERE, sname=sname,
-                 file=file))
+def test_any_options_do_no_harm(
+    kind: int, more: list[tuple[int, bytes]], renewing: bool, sname: bytes, file: bytes
+) -> None:
+    judge(
+        packet(kind, *more, ciaddr="192.168.7.2" if renewing else NOWHERE, sname=sname, file=file)
+    )
 
 
 @given(st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), byte), min_size=1, max_size=8))
@@ -70,7 +77,8 @@ def test_a_message_that_is_cut_off_anywhere_is_not_answered() -> None:
 
 @given(options, st.data())
 def test_options_that_are_cut_off_anywhere_are_not_answered(
-        more: list[tuple[int, bytes]], data: st.DataObject) -> None:
+    more: list[tuple[int, bytes]], data: st.DataObject
+) -> None:
     whole = packet(DISCOVER, *more)
     cut = data.draw(st.integers(0, len(whole) - 1))
     assert not answer(LEASE, whole[:cut]).message
@@ -121,9 +129,13 @@ BAD = {
     "wanting nothing": (packet(1, (55, b"")), "a bad option 55"),
     "with an identifier of one byte": (packet(1, (61, b"\1")), "a bad option 61"),
     "with an identifier that never ends": (
-        packet(1, (61, b"i" * 255), (61, b"i" * 255)), "a bad option 61"),
+        packet(1, (61, b"i" * 255), (61, b"i" * 255)),
+        "a bad option 61",
+    ),
     "with parts of an option in two fields": (
-        packet(1, (50, b"\1\2\3\4"), (52, b"\1"), file=b"\x32\1\5\xff"), "a bad option 50"),
+        packet(1, (50, b"\1\2\3\4"), (52, b"\1"), file=b"\x32\1\5\xff"),
+        "a bad option 50",
+    ),
     "with an empty overload": (packet(1, (52, b"")), "a bad option 52"),
     "without an end": (packet(1, end=b""), "options without an end"),
     "of pads without an end": (packet(1, end=bytes(60)), "options without an end"),
@@ -229,8 +241,9 @@ def test_a_flood_is_left_to_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
         return sources[2:] if len(waits) <= 6000 else sources[:1], [], []
 
     for name in ("_signals", "_link_events", "_listen"):
-        monkeypatch.setattr(serve, name, lambda *_, name=name: nullcontext(
-            server if name == "_listen" else name))  # fmt: skip
+        monkeypatch.setattr(
+            serve, name, lambda *_, name=name: nullcontext(server if name == "_listen" else name)
+        )
     monkeypatch.setattr(serve.select, "select", select)
     monkeypatch.setattr(serve.socket, "if_nametoindex", lambda _: 1)
     monkeypatch.setattr(serve, "_there", lambda *_: True)

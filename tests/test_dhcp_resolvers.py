@@ -34,9 +34,22 @@ def test_behind_a_stub_the_servers_that_the_stub_asks(tmp_path: Path) -> None:
     assert found(tmp_path, STUB, STUB, "nameserver 203.0.113.53\n") == ["203.0.113.53"]
 
 
-@pytest.mark.parametrize("server", [
-    "127.0.0.1", "127.0.1.1", NOWHERE, "169.254.169.254", "224.0.0.251", "::1", "2001:db8::1",
-    "fe80::1%eth0", "name.example", "203.0.113.530", ""])
+@pytest.mark.parametrize(
+    "server",
+    [
+        "127.0.0.1",
+        "127.0.1.1",
+        NOWHERE,
+        "169.254.169.254",
+        "224.0.0.251",
+        "::1",
+        "2001:db8::1",
+        "fe80::1%eth0",
+        "name.example",
+        "203.0.113.530",
+        "",
+    ],
+)
 def test_a_server_that_no_guest_can_reach_is_left_out(tmp_path: Path, server: str) -> None:
     assert found(tmp_path, f"nameserver {server}\nnameserver 203.0.113.53\n") == ["203.0.113.53"]
     assert found(tmp_path, f"nameserver {server}\n") == []
@@ -60,11 +73,27 @@ def test_bytes_that_are_no_text_do_no_harm(tmp_path: Path) -> None:
 
 def test_the_responder_imports_no_more_than_it_needs() -> None:
     root = Path(__file__).resolve().parents[1]
-    code = ("import sys, types; package = types.ModuleType('tapdraft');"
-            f"package.__path__ = [{str(root)!r}]; sys.modules['tapdraft'] = package;"
-            "import tapdraft.generator.dhcp.__main__; print(*sys.modules)")
-    loaded = subprocess.run([sys.executable, "-I", "-c", code], check=True, capture_output=True,
-                            text=True).stdout.split()
-    heavy = {"pyroute2", "asyncio", "ssl", "json", "subprocess", "jinja2", "docopt", "tomllib",
-             "email", "http", "unittest", "logging", "pathlib"}
+    code = (
+        "import sys, types; package = types.ModuleType('tapdraft');"
+        f"package.__path__ = [{str(root)!r}]; sys.modules['tapdraft'] = package;"
+        "import tapdraft.generator.dhcp.__main__; print(*sys.modules)"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+    heavy = {
+        "pyroute2",
+        "asyncio",
+        "ssl",
+        "json",
+        "subprocess",
+        "jinja2",
+        "docopt",
+        "tomllib",
+        "email",
+        "http",
+        "unittest",
+        "logging",
+        "pathlib",
+    }
     assert not heavy & set(loaded)

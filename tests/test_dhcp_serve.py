@@ -22,13 +22,17 @@ WAYS = {
     "the tap, reusing addresses": ("device(); option(SO_REUSEADDR)", "('', 10067)"),
     "the tap, reusing ports": ("device(); option(SO_REUSEPORT)", "('', 10067)"),
     "the tap, reusing both": (
-        "device(); option(SO_REUSEADDR); option(SO_REUSEPORT)", "('', 10067)"),
+        "device(); option(SO_REUSEADDR); option(SO_REUSEPORT)",
+        "('', 10067)",
+    ),
     "the tap's address": ("option(SO_REUSEADDR); option(SO_REUSEPORT)", f"('{HOST}', 10067)"),
     "every interface": ("option(SO_REUSEADDR); option(SO_REUSEPORT)", "('', 10067)"),
     "every broadcast": ("option(SO_REUSEADDR)", "('255.255.255.255', 10067)"),
     "IPv6 and IPv4": (
         "s = socket(AF_INET6, SOCK_DGRAM); s.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0);"
-        "option(SO_REUSEADDR)", "('::', 10067)"),
+        "option(SO_REUSEADDR)",
+        "('::', 10067)",
+    ),
 }
 BIND = """
 import sys, time
@@ -177,9 +181,15 @@ def test_a_packet_from_another_port_is_not_answered(bare_lab: Lab) -> None:
 
 def test_a_flood_stops_neither_the_answers_nor_fills_the_log_or_the_memory(wired: Wired) -> None:
     responder = wired.respond()
-    rubbish = [b"".hex(), b"x".hex(), packet(DISCOVER, mac=b"\2\0\0\0\0\1").hex(),
-               packet(DISCOVER, giaddr="192.0.2.1").hex(), packet(DISCOVER, end=b"").hex(),
-               (b"\xff" * 1400).hex(), packet(REQUEST, (50, ip("192.0.2.1"))).hex()]
+    rubbish = [
+        b"".hex(),
+        b"x".hex(),
+        packet(DISCOVER, mac=b"\2\0\0\0\0\1").hex(),
+        packet(DISCOVER, giaddr="192.0.2.1").hex(),
+        packet(DISCOVER, end=b"").hex(),
+        (b"\xff" * 1400).hex(),
+        packet(REQUEST, (50, ip("192.0.2.1"))).hex(),
+    ]
     say(wired, *(f"{data}*300" for data in rubbish))
     for _ in range(3):
         assert ask(wired, packet(DISCOVER).hex())[1].kind == OFFER
@@ -261,8 +271,11 @@ def test_who_reads_that_it_is_ready_also_reads_the_end(wired: Wired) -> None:
 WRONG = {
     "no such tap": (["--tap=td-none"], 4, "error: there is no tap td-none\nhint: set it up first"),
     "no tap's name": (["--tap=" + "x" * 20], 4, "error: "),
-    "another address": (["--router=192.168.7.9"], 4,
-                        "error: td-web has 192.168.7.1 where 192.168.7.9 should be\nhint: "),
+    "another address": (
+        ["--router=192.168.7.9"],
+        4,
+        "error: td-web has 192.168.7.1 where 192.168.7.9 should be\nhint: ",
+    ),
     "a bad MAC": (["--mac=nonsense"], 2, "error: 'nonsense' is not a MAC address"),
     "a bad prefix": (["--prefix=33"], 2, "error: 33 is not a prefix length"),
     "a bad address": (["--address=1.2.3"], 2, "usage: "),

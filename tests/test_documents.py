@@ -13,18 +13,32 @@ from typing import Any
 
 import pytest
 from tapdraft.generator import (
-    addressing, cli, description, devices, disks, finding, hardware, layout, listing, network, qemu,
-    render, values,
-)  # fmt: skip
+    addressing,
+    cli,
+    description,
+    devices,
+    disks,
+    finding,
+    hardware,
+    layout,
+    listing,
+    network,
+    qemu,
+    render,
+    values,
+)
 from tapdraft.generator.machines import MACHINES
 from tapdraft.helper import __main__ as helper
 from tapdraft.helper import caller, commands, errors, netlink, plan, policy, request
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
-    "tapdraft.1", "tapdraft.toml.5", "tapdraft-policy.conf.5", "tapdraft-runqemu.7",
+    "tapdraft.1",
+    "tapdraft.toml.5",
+    "tapdraft-policy.conf.5",
+    "tapdraft-runqemu.7",
     "tapdraft-helper.8",
-)  # fmt: skip
+)
 REQUEST = "up web 192.168.7.1/30 192.168.7.2 nat forward=tcp:8080:80"
 ANEW = "python3 man/refresh.py writes it anew"
 ROUTED = "up far 192.168.7.5/32 192.168.7.9"
@@ -112,16 +126,28 @@ def test_each_key_of_a_description_is_documented_and_no_other(title: str) -> Non
 def test_each_word_that_a_key_takes_is_documented_and_no_other(
     title: str, key: str, words: Iterable[str]
 ) -> None:
-    found = re.findall(r"^\.(?:It )?Cm (\S+)", items(section("tapdraft.toml.5", title), "Va")[key],
-                       re.M)  # fmt: skip
+    found = re.findall(
+        r"^\.(?:It )?Cm (\S+)", items(section("tapdraft.toml.5", title), "Va")[key], re.M
+    )
     assert set(found) == set(words)
 
 
 def test_no_key_that_takes_one_of_some_words_is_missing_above() -> None:
     tables = {**description.NETWORK_KEYS, **description.GUEST_KEYS}
     found = {key for key, reader in tables.items() if choices(reader)}
-    assert found == {"mode", "machine", "accel", "display", "addressing", "host", "layout",
-                     "network", "gl", "audio", "defaults"}  # fmt: skip
+    assert found == {
+        "mode",
+        "machine",
+        "accel",
+        "display",
+        "addressing",
+        "host",
+        "layout",
+        "network",
+        "gl",
+        "audio",
+        "defaults",
+    }
 
 
 def test_the_documented_defaults_are_those_of_a_guest_with_nothing_but_a_kernel() -> None:
@@ -132,10 +158,17 @@ def test_the_documented_defaults_are_those_of_a_guest_with_nothing_but_a_kernel(
         for key, text in keys.items()
         if (match := re.search(r"Default:\s+(?:\.Qq )?(\w+)", plain(text).replace(" .", ".")))
     }
-    given = {"machine": guest.machine, "memory": guest.memory, "cpus": guest.cpus,
-             "accel": guest.accel, "display": guest.display, "addressing": addressing.AUTO,
-             "mtu": guest.mtu, "queues": guest.queues,
-             "host": "open" if guest.host_open else "closed"}  # fmt: skip
+    given = {
+        "machine": guest.machine,
+        "memory": guest.memory,
+        "cpus": guest.cpus,
+        "accel": guest.accel,
+        "display": guest.display,
+        "addressing": addressing.AUTO,
+        "mtu": guest.mtu,
+        "queues": guest.queues,
+        "host": "open" if guest.host_open else "closed",
+    }
     assert {key: documented[key].removeprefix("Qq") for key in given} == {
         key: str(value) for key, value in given.items()
     }
@@ -188,8 +221,13 @@ def test_each_word_of_a_request_is_documented_and_no_other() -> None:
     grammar = str(request.__doc__).partition("\n\n")[2].partition("\n\n")[0]
     words = set(re.findall(r"\b[a-z]+=", grammar)) | set(request.MODES) | {"up", "down"}
     assert documented == words
-    examples = {"host=": "open", "uplink=": "eth0", "forward=": "udp:53:5353", "mtu=": "1400",
-                "queues=": "2"}  # fmt: skip
+    examples = {
+        "host=": "open",
+        "uplink=": "eth0",
+        "forward=": "udp:53:5353",
+        "mtu=": "1400",
+        "queues=": "2",
+    }
     for word in words - {"up", "down"}:
         request.parse(f"up web 192.168.7.1/30 192.168.7.2 {word}{examples.get(word, '')}")
 
@@ -242,14 +280,22 @@ def test_chains_groups_numbers_and_marks_are_as_documented() -> None:
     chains = set(re.findall(r"^\.It (\w+) Ta", section("tapdraft-helper.8", "The ruleset"), re.M))
     names = set(re.findall(r"^\tchain (\w+) {$", commands.ruleset(), re.M))
     assert {name for name in chains if not name.isdigit()} == names
-    requests = [request.parse(f"{ROUTED} {mode} host={host}")
-                for mode in request.MODES for host in ("open", "closed")]  # fmt: skip
+    requests = [
+        request.parse(f"{ROUTED} {mode} host={host}")
+        for mode in request.MODES
+        for host in ("open", "closed")
+    ]
     groups = {str(plan.group_of(r)) for r in requests} | {str(plan.DOOMED)}
     assert {name for name in chains if name.isdigit()} == groups
     create = plan.CreateTap("td-NAME", "UID", 0, 1500, False)
-    limits = (netlink.LOCK_PORT, request.LONGEST_LINE, helper.MOST_REQUESTS, create.alias,
-              *(f"{span[0]} to {span[-1]}" for span in (request.MTUS, request.QUEUES)),
-              policy.PATH)  # fmt: skip
+    limits = (
+        netlink.LOCK_PORT,
+        request.LONGEST_LINE,
+        helper.MOST_REQUESTS,
+        create.alias,
+        *(f"{span[0]} to {span[-1]}" for span in (request.MTUS, request.QUEUES)),
+        policy.PATH,
+    )
     for limit in limits:
         assert str(limit) in text
     assert (helper.LOCK_SECONDS, "held by another for ten seconds" in text) == (10, True)
@@ -275,8 +321,9 @@ def test_the_log_has_the_documented_format(monkeypatch: pytest.MonkeyPatch) -> N
     who.log("result=failed", "down web", "")
     monkeypatch.setenv("TAPDRAFT_HARDENING", "landlock=none seccomp=on")
     caller.this_caller(holder=False)
-    formats = [line for line in section("tapdraft-helper.8", "Log").splitlines()
-               if "uid=UID" in line]  # fmt: skip
+    formats = [
+        line for line in section("tapdraft-helper.8", "Log").splitlines() if "uid=UID" in line
+    ]
     patterns = [re.sub("UID|GID", "[0-9]+", line.replace("|", r"\b|[a-z]+=")) for line in formats]
     patterns = [re.sub("REQUEST|TEXT", '[^"]*', pattern) for pattern in patterns]
     for level, line in logged:
@@ -285,7 +332,7 @@ def test_the_log_has_the_documented_format(monkeypatch: pytest.MonkeyPatch) -> N
         assert any(re.fullmatch(pattern.partition(" ")[2], rest) for pattern in patterns), line
         alarming = first in ("decision=refuse", "hardening=missing")
         assert level == (syslog.LOG_WARNING if alarming else syslog.LOG_NOTICE)
-    assert 'reason="malformed: \'x\'"' in logged[1][1]
+    assert "reason=\"malformed: 'x'\"" in logged[1][1]
 
 
 def text_of(name: str) -> str:
@@ -346,8 +393,9 @@ def test_the_manual_is_good_mdoc(name: str, requires: Callable[..., None]) -> No
     expected = ("referenced manual not found", "operating system explicitly specified")
     complaints = [line for line in lint.stdout.splitlines() if not any(e in line for e in expected)]
     assert complaints == []
-    groff = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", path], text=True,
-                           capture_output=True, check=True)  # fmt: skip
+    groff = subprocess.run(
+        ["man", "--warnings", "-E", "UTF-8", "-l", path], text=True, capture_output=True, check=True
+    )
     assert (groff.stderr, bool(groff.stdout)) == ("", True)
 
 

@@ -29,7 +29,7 @@ from tapdraft.generator.render import render
 FILE, LINK = stat.S_IFREG | 0o755, stat.S_IFLNK | 0o777
 OURS = b"#!/bin/sh\nread -r words < /proc/cmdline\ncase $words in *ip=*) net ;; esac\n"
 DEAF = b"#!/bin/sh\nmount -t proc proc /proc\nskip=1 exec /sbin/init\n"
-TOOLS = b'#!/bin/sh\n. /scripts/functions\nfor x in $(cat /proc/cmdline); do case $x in ip=*)\n'
+TOOLS = b"#!/bin/sh\n. /scripts/functions\nfor x in $(cat /proc/cmdline); do case $x in ip=*)\n"
 Files = dict[str, "bytes | str"]  # a string is where a symbolic link leads
 
 
@@ -59,12 +59,15 @@ DRACUT: Files = {"init": "usr/lib/systemd/systemd", "usr/lib/dracut-lib.sh": b"g
 SYSTEMD: Files = {"init": "lib/systemd/systemd", "usr/lib/systemd/systemd-networkd": b"\x7fELF\0"}
 ENABLED = "etc/systemd/system/sysinit.target.wants/systemd-network-generator.service"
 MKINITRAMFS: Files = {
-    "init": TOOLS, "scripts/functions": b"configure_networking() { ipconfig $IP; }",
-    "scripts/nfs": b"configure_networking\n", "scripts/local": b"mount",
-}  # fmt: skip
+    "init": TOOLS,
+    "scripts/functions": b"configure_networking() { ipconfig $IP; }",
+    "scripts/nfs": b"configure_networking\n",
+    "scripts/local": b"mount",
+}
 MKINITCPIO: Files = {
-    "init": b"#!/bin/ash\n. /init_functions\n", "init_functions": b"ip= /proc/cmdline",
-}  # fmt: skip
+    "init": b"#!/bin/ash\n. /init_functions\n",
+    "init_functions": b"ip= /proc/cmdline",
+}
 # The files, and whether they read ip=.
 INITRAMFS: dict[str, tuple[Files, bool | None]] = {
     "an init that reads it": ({"bin/sh": b"\x7fELF\0", "init": OURS}, True),
@@ -81,16 +84,22 @@ INITRAMFS: dict[str, tuple[Files, bool | None]] = {
     "systemd, not enabled": ({**SYSTEMD, "lib/systemd/systemd-network-generator": b"\0"}, None),
     "initramfs-tools": (MKINITRAMFS, False),
     "initramfs-tools, a script": (
-        {**MKINITRAMFS, "scripts/init-premount/ssh": b"configure_networking &"}, True),
+        {**MKINITRAMFS, "scripts/init-premount/ssh": b"configure_networking &"},
+        True,
+    ),
     "initramfs-tools, a script for NFS": (
-        {**MKINITRAMFS, "scripts/nfs-premount/x": b"configure_networking"}, False),
+        {**MKINITRAMFS, "scripts/nfs-premount/x": b"configure_networking"},
+        False,
+    ),
     "initramfs-tools, another's init": (
-        {**MKINITRAMFS, "init": TOOLS + b"configure_networking"}, True),
+        {**MKINITRAMFS, "init": TOOLS + b"configure_networking"},
+        True,
+    ),
     "initramfs-tools, its own way": ({**MKINITRAMFS, "scripts/init-top/x": b"ipconfig eth0"}, None),
     "mkinitcpio": (MKINITCPIO, False),
     "mkinitcpio, net": ({**MKINITCPIO, "hooks/net": b"ipconfig ip=$ip"}, True),
     "mkinitcpio, another": ({**MKINITCPIO, "hooks/netconf": b'ipconfig "ip=$ip"'}, None),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", INITRAMFS)
@@ -161,9 +170,10 @@ def test_an_initramfs_is_read_however_it_is_packed(how: str, tmp_path: Path) -> 
 
 ENGINES = {
     "the package": lambda: unpack_zstd._Framed(
-        unpack_zstd._Package(pytest.importorskip("zstandard"))),
+        unpack_zstd._Package(pytest.importorskip("zstandard"))
+    ),
     "the program": lambda: unpack_zstd._Framed(unpack_zstd._Program("/usr/bin/zstd")),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -215,8 +225,11 @@ def test_a_small_kernel_is_not_unpacked_for_long(
     assert len(bomb) < 200_000
     assert "the kernel is larger than 1 MiB" in told(tmp_path, b"", bomb).why
     assert sum(done) < 3 << 20
-    assert all(found.__traceback__ is None for found in reader.LOOKED.values()
-               if isinstance(found, Exception))  # it would keep what was unpacked  # fmt: skip
+    assert all(
+        found.__traceback__ is None
+        for found in reader.LOOKED.values()
+        if isinstance(found, Exception)
+    )  # it would keep what was unpacked
 
 
 @pytest.mark.parametrize("what", ["empty streams", "empty archives"])
@@ -242,13 +255,15 @@ def test_no_more_files_are_looked_at_than_a_bound(tmp_path: Path) -> None:
 
 
 UNKNOWN = {
-    "zstd": (b"\x28\xb5\x2f\xfd", "middle"), "lz4": (b"\x02\x21\x4c\x18", "lz4"),
-    "lzo": (b"\x89LZO\0", "lzo"), "another archive": (b"070707", "no archive"),
-    "no gzip": (b"\x1f\x8b\x08\xff" + b"?" * 99, "damaged"), "a header of none": (
-        b"070701" + b"-0000001" * 13, "no archive"),
+    "zstd": (b"\x28\xb5\x2f\xfd", "middle"),
+    "lz4": (b"\x02\x21\x4c\x18", "lz4"),
+    "lzo": (b"\x89LZO\0", "lzo"),
+    "another archive": (b"070707", "no archive"),
+    "no gzip": (b"\x1f\x8b\x08\xff" + b"?" * 99, "damaged"),
+    "a header of none": (b"070701" + b"-0000001" * 13, "no archive"),
     "a name that never ends": (b"070701" + b"FFFFFFFF" * 13, "no archive"),
     "gzip in gzip": (gzip.compress(gzip.compress(cpio({"init": DEAF}))), "no archive"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", UNKNOWN)
@@ -274,9 +289,14 @@ def test_a_small_file_is_not_unpacked_into_a_large_one(
 def test_what_is_no_file_is_not_opened_for_ever(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
-    for name, why in (("pipe", "is no regular file"), ("folder", "is no regular file"),
-                      ("/dev/zero", "is no regular file"), ("gone", evidence.GONE),
-                      ("x/\0", evidence.GONE), ("n" * 5000, evidence.GONE)):  # fmt: skip
+    for name, why in (
+        ("pipe", "is no regular file"),
+        ("folder", "is no regular file"),
+        ("/dev/zero", "is no regular file"),
+        ("gone", evidence.GONE),
+        ("x/\0", evidence.GONE),
+        ("n" * 5000, evidence.GONE),
+    ):
         for start in (Start(name), Start("gone", name)):
             found = evidence.reader(start, tmp_path)
             assert found.reads is None
@@ -354,16 +374,22 @@ BUILT_IN = b"kernel/drivers/block/loop.ko\nkernel/drivers/net/virtio_net.ko\n"
 CARDS: dict[str, tuple[Files, bytes, bool]] = {
     "the initramfs brings it": ({"lib/modules/6/virtio_net.ko.zst": b"\0"}, b"", True),
     "a list says that the kernel has it": (
-        {"usr/lib/modules/6/modules.builtin": BUILT_IN, "lib/ext4.ko": b"\0"}, b"", True),
+        {"usr/lib/modules/6/modules.builtin": BUILT_IN, "lib/ext4.ko": b"\0"},
+        b"",
+        True,
+    ),
     "a list says that it has others": (
-        {"usr/lib/modules/6/modules.builtin": BUILT_IN[:29]}, b"", False),
+        {"usr/lib/modules/6/modules.builtin": BUILT_IN[:29]},
+        b"",
+        False,
+    ),
     "the kernel's configuration has it": ({"lib/ext4.ko": b"\0"}, inside(CONFIG), True),
     "the kernel's configuration has it not": ({}, inside(DEAF_CONFIG), False),
     "the kernel's words have it": ({}, image(b"virtio_net.csum"), True),
     "the kernel's words have it not": ({}, image(b"virtio_blk.x"), False),
     "nothing tells, and there are others": ({"lib/ext4.ko.xz": b"\0"}, b"", False),
     "nothing tells, and there are none": ({}, b"", True),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", CARDS)
@@ -405,8 +431,12 @@ WHOLE += [content for content, _ in KERNELS.values()]
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.sampled_from(WHOLE), st.lists(st.tuples(st.integers(0, 1 << 20), st.binary(max_size=9))),
-       st.integers(0, 1 << 12), st.binary(max_size=64))  # fmt: skip
+@given(
+    st.sampled_from(WHOLE),
+    st.lists(st.tuples(st.integers(0, 1 << 20), st.binary(max_size=9))),
+    st.integers(0, 1 << 12),
+    st.binary(max_size=64),
+)
 def test_no_file_makes_it_fail(
     tmp_path: Path, whole: bytes, changes: list[tuple[int, bytes]], cut: int, more: bytes
 ) -> None:
@@ -518,9 +548,10 @@ TWO = """interface = [{ network = "user" }, { network = "bridge", bridge = "br0"
     { network = "user", forward = ["tcp:2222:22"] }]
 """
 FURTHER = [
-    "ip=10.0.2.15:::255.255.255.0::eth1:off", "ip=:::::eth2:dhcp",
+    "ip=10.0.2.15:::255.255.255.0::eth1:off",
+    "ip=:::::eth2:dhcp",
     "ip=10.0.3.15:::255.255.255.0::eth3:off",
-]  # fmt: skip
+]
 TAP = "ip=192.168.7.2::192.168.7.1:255.255.255.252:web:eth0:off"
 
 
@@ -545,8 +576,11 @@ def test_who_reads_several_is_told_of_every_card_and_of_the_taps_last(tmp_path: 
 
 def test_who_reads_one_is_told_of_the_tap_and_the_script_says_so(tmp_path: Path) -> None:
     said = "; only one ip= is sure to be read, so eth1 and eth2 and eth3 have to ask by DHCP."
-    for kernel, initrd in ((inside(CONFIG), cpio({"init": DEAF})),
-                           (b"", cpio({**MKINITCPIO, "hooks/net": b""})), (b"", b"")):  # fmt: skip
+    for kernel, initrd in (
+        (inside(CONFIG), cpio({"init": DEAF})),
+        (b"", cpio({**MKINITCPIO, "hooks/net": b""})),
+        (b"", b""),
+    ):
         told(tmp_path, initrd, kernel)
         assert words(tmp_path) == [TAP, "net.ifnames=0"]
         assert said in script(tmp_path, f'initrd = "i"\n{TWO}')
@@ -591,8 +625,12 @@ def test_dracut_understands_the_words(tmp_path: Path, requires: Callable[..., No
 def made(tmp_path: Path, *argv: str) -> Reader:
     """Of a real initramfs that this command makes."""
     config = "mount -t tmpfs none /boot && echo CONFIG_RD_GZIP=y > /boot/config-0-none && exec "
-    subprocess.run([*APART, "sh", "-c", config + '"$@"', "sh", *argv, tmp_path / "i"],
-                   check=True, capture_output=True, timeout=300)  # fmt: skip
+    subprocess.run(
+        [*APART, "sh", "-c", config + '"$@"', "sh", *argv, tmp_path / "i"],
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
     return evidence.reader(Start("k", "i"), tmp_path)
 
 

@@ -64,8 +64,9 @@ def test_a_full_table_of_others_connections_is_not_taken_apart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The lock is held meanwhile: 262,144 of them once took five seconds."""
-    others = [connection(f"172.16.{n >> 8}.{n & 255}", "198.51.100.1", "203.0.113.2")
-              for n in range(4096)]  # fmt: skip
+    others = [
+        connection(f"172.16.{n >> 8}.{n & 255}", "198.51.100.1", "203.0.113.2") for n in range(4096)
+    ]
     calls: list[int] = []
 
     def counted(data: bytes) -> dict[int, bytes]:

@@ -31,35 +31,50 @@ def nft(rules: str, hook: str = "forward", priority: str = "0", rest: str = "") 
 CHAIN = "chain others { ct state established accept; drop; }; chain more { jump others; };"
 SURE = {
     "a reject of every kind": (
-        "iptables-nft -A FORWARD -j REJECT --reject-with icmp-host-prohibited", "icmp-host"),
+        "iptables-nft -A FORWARD -j REJECT --reject-with icmp-host-prohibited",
+        "icmp-host",
+    ),
     "a last rule that logs and drops": (
-        nft('ct state established accept; log prefix "x" drop;'), "log prefix"),
+        nft('ct state established accept; log prefix "x" drop;'),
+        "log prefix",
+    ),
     "a jump to a chain that drops": (nft("jump others;", rest=CHAIN), "drop"),
     "a goto within a jump": (nft("jump m;", rest=CHAIN + "chain m { goto more; };"), "others"),
     "all but one interface": (nft('iifname != "eth9" drop;'), 'iifname != "eth9"'),
     "a verdict map": (nft('iifname vmap { "td-web" : drop, "lo" : accept };'), "vmap"),
     "the guests by their addresses": (nft("ip saddr 192.168.0.0/16 drop;"), "192.168.0.0/16"),
     "a set with the guests in it": (
-        nft("ip saddr @s drop;",
-            rest="set s { type ipv4_addr; flags interval; elements = { 192.168.0.0/16 }; };"),
-        "@s"),
+        nft(
+            "ip saddr @s drop;",
+            rest="set s { type ipv4_addr; flags interval; elements = { 192.168.0.0/16 }; };",
+        ),
+        "@s",
+    ),
     "a mark that nobody gives": (nft("meta mark != 0x1 reject;"), "mark != 0x00000001"),
     "a drop at prerouting": (
-        nft("policy drop; iifname { eth0, lo } accept;", "prerouting", "-150"), "policy"),
+        nft("policy drop; iifname { eth0, lo } accept;", "prerouting", "-150"),
+        "policy",
+    ),
     "a drop at postrouting": (nft('oifname "td-*" drop;', "postrouting"), "td-*"),
     "a drop at the tap's own ingress": (
         "ip tuntap add td-web mode tap;"
         " nft 'table netdev w { chain w { type filter hook ingress device td-web priority 0;"
-        " policy drop; }; }'", "policy"),
+        " policy drop; }; }'",
+        "policy",
+    ),
     "extensions of iptables": (
         "iptables-nft -A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT;"
         " iptables-nft -N MINE; iptables-nft -A FORWARD -m limit --limit 9/s -g MINE;"
-        " iptables-nft -A MINE -m comment --comment 'x y' -j DROP", "MINE"),
+        " iptables-nft -A MINE -m comment --comment 'x y' -j DROP",
+        "MINE",
+    ),
     "the old iptables": (
         "iptables-legacy -N MINE; iptables-legacy -A FORWARD -j MINE;"
-        " iptables-legacy -A MINE -s 192.168.7.2 -j DROP", "MINE"),
+        " iptables-legacy -A MINE -s 192.168.7.2 -j DROP",
+        "MINE",
+    ),
     "what is forwarded": (nft('iifname "eth0" ct state new drop;'), "ct state new"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -125,25 +140,35 @@ def test_a_drop_under_conditions_is_a_warning_with_the_rule(wall: str, ready: La
 OPEN = {
     "by the uplink": nft("policy drop; iifname eth0 accept; oifname eth0 accept;"),
     "by the guests' names": nft('policy drop; iifname "td-*" accept; oifname "td-*" accept;'),
-    "by the group": nft("policy drop; iifgroup 29696/29 accept;"
-                    " oifgroup & 0xfff8 == 0x7400 accept;"),
-    "by state": nft("ct state vmap { established : accept, related : accept, invalid : drop };"
-                    " ct status dnat accept; iifname td-web accept; drop;"),
-    "in a chain": nft("jump c; drop;", rest="chain c { ct state established,related accept;"
-                      " ip saddr 192.168.7.0/24 accept;"
-                      " ip daddr 192.168.7.2 tcp dport 80 accept; };"),
-    "drops for others": nft("ip saddr 10.0.0.0/8 iifname eth7 drop; iifname != td-web oifname !="
-                            " td-web drop; meta nfproto ipv6 drop; tcp flags & (fin|syn) =="
-                            " (fin|syn) drop;"),
-    "by a return": nft("policy accept; jump c;", rest="chain c { iifname { td-web, eth0 } return;"
-                       " drop; };"),
+    "by the group": nft(
+        "policy drop; iifgroup 29696/29 accept; oifgroup & 0xfff8 == 0x7400 accept;"
+    ),
+    "by state": nft(
+        "ct state vmap { established : accept, related : accept, invalid : drop };"
+        " ct status dnat accept; iifname td-web accept; drop;"
+    ),
+    "in a chain": nft(
+        "jump c; drop;",
+        rest="chain c { ct state established,related accept;"
+        " ip saddr 192.168.7.0/24 accept;"
+        " ip daddr 192.168.7.2 tcp dport 80 accept; };",
+    ),
+    "drops for others": nft(
+        "ip saddr 10.0.0.0/8 iifname eth7 drop; iifname != td-web oifname !="
+        " td-web drop; meta nfproto ipv6 drop; tcp flags & (fin|syn) =="
+        " (fin|syn) drop;"
+    ),
+    "by a return": nft(
+        "policy accept; jump c;", rest="chain c { iifname { td-web, eth0 } return; drop; };"
+    ),
     "iptables": "iptables-nft -P FORWARD DROP; iptables-nft -A FORWARD -i eth0 -j ACCEPT;"
-                " iptables-nft -A FORWARD -m conntrack ! --ctstate INVALID -o eth0 -j ACCEPT",
+    " iptables-nft -A FORWARD -m conntrack ! --ctstate INVALID -o eth0 -j ACCEPT",
     "another firewall's input without DHCP": nft(
-        "policy drop; ct state established accept;", "input"),
+        "policy drop; ct state established accept;", "input"
+    ),
     "reverse path filters": nft("fib saddr . iif oif missing drop;", "prerouting")
-        + "; iptables-nft -t raw -A PREROUTING -m rpfilter --invert -j DROP",
-}  # fmt: skip
+    + "; iptables-nft -t raw -A PREROUTING -m rpfilter --invert -j DROP",
+}
 
 
 @pytest.mark.parametrize("wall", OPEN)
@@ -174,10 +199,16 @@ def test_a_guest_that_asks_by_dhcp_is_told_who_drops_its_question(wall: str, rea
 
 
 def test_a_port_that_a_container_has_is_not_to_be_forwarded(ready: Lab) -> None:
-    ready.run(["sh", "-ec", "iptables-nft -t nat -N DOCKER;"
-               " iptables-nft -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER;"
-               " iptables-nft -t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT"
-               " --to-destination 172.17.0.2:80"]).check()  # fmt: skip
+    ready.run(
+        [
+            "sh",
+            "-ec",
+            "iptables-nft -t nat -N DOCKER;"
+            " iptables-nft -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER;"
+            " iptables-nft -t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT"
+            " --to-destination 172.17.0.2:80",
+        ]
+    ).check()
     (finding,) = findings(ready)
     assert finding["level"] == "error"
     assert "tcp port 8080 goes to 172.17.0.2:80 already" in finding["what"]
@@ -186,8 +217,10 @@ def test_a_port_that_a_container_has_is_not_to_be_forwarded(ready: Lab) -> None:
 
 def test_a_loop_and_a_thousand_chains_are_walked_once(ready: Lab) -> None:
     """Each chain is jumped to twice by the one before: walked anew, that would never end."""
-    chains = "".join(f"chain c{i} {{ tcp dport {i + 1} jump c{i + 1}; udp dport {i + 1} jump"
-                     f" c{i + 1}; }};" for i in reversed(range(14)))  # fmt: skip
+    chains = "".join(
+        f"chain c{i} {{ tcp dport {i + 1} jump c{i + 1}; udp dport {i + 1} jump c{i + 1}; }};"
+        for i in reversed(range(14))
+    )
     text = nft("jump c0; drop;", rest=f"chain c14 {{ tcp dport 1 accept; }}; {chains}")
     ready.run(["sh", "-ec", text]).check()
     assert "error" in levels(ready)

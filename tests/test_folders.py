@@ -110,8 +110,9 @@ def test_the_list_of_sums_keeps_the_guests_that_are_not_rendered(
     (tmp_path / "out/db/run").unlink()
     assert cli.main(["render", "net.toml", "web"]) == 0
     assert "db/ifup" in (tmp_path / "out/SHA256SUMS").read_text()
-    subprocess.run(["sha256sum", "--strict", "--quiet", "-c", "SHA256SUMS"],
-                   cwd=tmp_path / "out", check=True)  # fmt: skip
+    subprocess.run(
+        ["sha256sum", "--strict", "--quiet", "-c", "SHA256SUMS"], cwd=tmp_path / "out", check=True
+    )
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
@@ -172,8 +173,10 @@ def test_a_strangers_link_on_the_way_is_refused_and_ones_own_followed(tmp_path: 
         output.write(rendered(), tmp_path / "link/out")
 
 
-CONF = "[config_bsp]\nmachine = qemux86-64\nkernel_imagetype = bzImage\n" \
-       "qb_system_name = qemu-system-x86_64\n"  # fmt: skip
+CONF = (
+    "[config_bsp]\nmachine = qemux86-64\nkernel_imagetype = bzImage\n"
+    "qb_system_name = qemu-system-x86_64\n"
+)
 
 
 def test_an_import_does_not_write_through_a_link(tmp_path: Path) -> None:
@@ -249,8 +252,9 @@ def test_what_a_killed_run_left_is_swept_once_nothing_uses_it(
     (tmp_path / "lib/tapdraft").symlink_to(ROOT)
     process = subprocess.Popen(
         [sys.executable, "-B", "-c", KILLED, str(tmp_path / "lib")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert process.stdin
     assert process.stdout
     script, parent = map(int, process.stdout.readline().split())
@@ -292,8 +296,11 @@ def test_what_is_kept_between_runs_is_never_where_somebody_else_can_change_it(
     assert not (tmp_path / "strange/.cache").exists()
 
 
-@pytest.mark.parametrize("what", ['disk = { file = "d.zst" }\nsnapshot = true', 'display = "vnc"'],
-                         ids=["disk", "password"])  # fmt: skip
+@pytest.mark.parametrize(
+    "what",
+    ['disk = { file = "d.zst" }\nsnapshot = true', 'display = "vnc"'],
+    ids=["disk", "password"],
+)
 @pytest.mark.parametrize("how", ["own", "sticky", "belongs to", "others can write", "group"])
 def test_a_disk_and_a_password_are_kept_only_where_nobody_else_can_replace_them(
     how: str, what: str, tmp_path: Path
@@ -311,9 +318,12 @@ def test_a_disk_and_a_password_are_kept_only_where_nobody_else_can_replace_them(
     start = script.index("kept=")
     part = script[start : script.index("\nroom=", start)]
     done = subprocess.run(
-        ["sh", "-euc", f'{part}\necho "$kept"'], text=True, check=True, capture_output=True,
+        ["sh", "-euc", f'{part}\necho "$kept"'],
+        text=True,
+        check=True,
+        capture_output=True,
         env={**os.environ, "TMPDIR": str(place)},
-    )  # fmt: skip
+    )
     assert done.stdout.strip() == (str(place) if how in ("own", "sticky") else "/var/tmp")
 
 

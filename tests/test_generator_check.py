@@ -87,22 +87,36 @@ def test_a_nosuid_mount_is_found_and_mended(ready: Lab) -> None:
 def test_no_new_privileges_and_a_bounding_set_are_found(ready: Lab) -> None:
     assert "no_new_privs" in check(ready, "setpriv", "--no-new-privs")
     done = ready.run(
-        ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "--bounding-set=-net_admin",
-         "env", "-C", "/home/alice", "tapdraft", "check", "--json"]
-    )  # fmt: skip
+        [
+            "setpriv",
+            "--reuid=alice",
+            "--regid=alice",
+            "--init-groups",
+            "--bounding-set=-net_admin",
+            "env",
+            "-C",
+            "/home/alice",
+            "tapdraft",
+            "check",
+            "--json",
+        ]
+    )
     assert "bounding set" in {finding["check"] for finding in json.loads(done.stdout)}
 
 
 POLICIES: dict[str, tuple[str, str]] = {
     "names others": (
-        "[group daemon]\nsubnets = 192.168.7.0/24\n", "names you | usermod -aG daemon alice"),
+        "[group daemon]\nsubnets = 192.168.7.0/24\n",
+        "names you | usermod -aG daemon alice",
+    ),
     "names nobody": ("", "names you | add [user alice] to it"),
     "permits less": (
         "[group tapdraft]\nsubnets = 10.0.0.0/8\ntaps = 1\nmodes = nat\nuplinks = *\n",
-        "guest web: /etc/tapdraft/policy.conf:1: [group tapdraft] refuses it: 192.168.7.0/30"),
+        "guest web: /etc/tapdraft/policy.conf:1: [group tapdraft] refuses it: 192.168.7.0/30",
+    ),
     "denies": ("[user alice]\ndeny = yes\n", "[user alice] denies everything"),
     "is broken": ("[group tapdraft]\nsubnet = 1\n", "unknown key 'subnet'"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("which", POLICIES)
@@ -154,8 +168,10 @@ def said(lab: Lab, text: str, words: str, user: str = "alice") -> str:
 
 
 def test_a_subnet_is_proposed_that_the_policy_permits(ready: Lab) -> None:
-    ready.site.policy("[group tapdraft]\nsubnets = 192.168.7.0/24 10.77.0.0/16\ntaps = 9\n"
-                      "modes = nat\nuplinks = *\n".replace("24 10", "24, 10"))  # fmt: skip
+    ready.site.policy(
+        "[group tapdraft]\nsubnets = 192.168.7.0/24 10.77.0.0/16\ntaps = 9\n"
+        "modes = nat\nuplinks = *\n".replace("24 10", "24, 10")
+    )
     ready.run(["ip", "address", "add", "192.168.7.77/24", "dev", "eth0"]).check()
     assert said(ready, DESCRIPTION, 'subnet = "10.77.0.0/24"') == "error"
 
@@ -210,9 +226,10 @@ def test_a_file_that_is_something_else_is_told(which: str, ready: Lab) -> None:
     content, disk, words = FILES[which]
     ready.write("/home/alice/thing", content, owner="alice")
     text = (
-        DESCRIPTION + f'disk = [{{ file = "thing", format = "{disk}" }}]\n' if disk
+        DESCRIPTION + f'disk = [{{ file = "thing", format = "{disk}" }}]\n'
+        if disk
         else DESCRIPTION.replace("vmlinuz", "thing")
-    )  # fmt: skip
+    )
     assert said(ready, text, words) == "error"
 
 
@@ -232,15 +249,32 @@ def test_a_port_that_somebody_listens_on_is_told(ready: Lab) -> None:
 
 
 def test_a_session_older_than_the_membership_is_told_to_log_in_anew(ready: Lab) -> None:
-    done = ready.run(["setpriv", "--reuid=alice", "--regid=alice", "--clear-groups", "env", "-C",
-                      "/home/alice", "tapdraft", "check"])  # fmt: skip
+    done = ready.run(
+        [
+            "setpriv",
+            "--reuid=alice",
+            "--regid=alice",
+            "--clear-groups",
+            "env",
+            "-C",
+            "/home/alice",
+            "tapdraft",
+            "check",
+        ]
+    )
     assert "you are in the group tapdraft, but this session is older\nhint: log in" in done.stdout
 
 
 def test_nobody_is_told_to_join_roots_group(ready: Lab) -> None:
     ready.run(["mknod", "-m", "600", "/run/kvm", "c", "10", "232"]).check()
-    ready.run(["sh", "-ec", "mount -t tmpfs t /mnt; cp -a /dev/. /mnt/; cp -a /run/kvm /mnt/kvm;"
-               " mount --move /mnt /dev"]).check()  # fmt: skip
+    ready.run(
+        [
+            "sh",
+            "-ec",
+            "mount -t tmpfs t /mnt; cp -a /dev/. /mnt/; cp -a /run/kvm /mnt/kvm;"
+            " mount --move /mnt /dev",
+        ]
+    ).check()
     done = ready.run(["tapdraft", "check", "vm.toml"], user="alice")
     assert "/dev/kvm is closed to you" in done.stdout
     assert "root " not in done.stdout.replace("as root", "")

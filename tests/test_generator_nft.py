@@ -115,28 +115,32 @@ def test_a_second_up_is_refused_and_harms_nothing(bare_lab: Lab) -> None:
     put(bare_lab)
     script(bare_lab, "web/ifup", "alice")
     before = bare_lab.snapshot()
-    assert "the interface td-web exists already" in script(
-        bare_lab, "web/ifup", "bob", status=4
-    )
+    assert "the interface td-web exists already" in script(bare_lab, "web/ifup", "bob", status=4)
     bare_lab.assert_no_residue(before)
 
 
 REFUSALS = {
     "an address of the host's": (
-        "ip address add 192.168.7.1/24 dev eth0", "192.168.7.0/30 overlaps with"),
+        "ip address add 192.168.7.1/24 dev eth0",
+        "192.168.7.0/30 overlaps with",
+    ),
     "a route around the guest's net": (
-        "ip route add 192.168.0.0/16 dev eth0", "192.168.7.0/30 overlaps with"),
+        "ip route add 192.168.0.0/16 dev eth0",
+        "192.168.7.0/30 overlaps with",
+    ),
     "a route to the guest": ("ip route add 192.168.7.2 dev eth0", "192.168.7.0/30 overlaps with"),
     "no default route": ("ip route del default", "no interface carries a default route"),
     "an uplink that is not to forward": (
         "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv4/conf/eth0/forwarding",
-        "forwarding is off on eth0, which is excluded"),
+        "forwarding is off on eth0, which is excluded",
+    ),
     "a table of another's": ("nft add table inet tapdraft", "not of this version"),
     "a way out with a strange name": (
         "ip link add 'a*b' type veth peer name other && ip link set 'a*b' up && "
         "ip route add default dev 'a*b' metric 9",
-        "the interface a*b has a strange name"),
-}  # fmt: skip
+        "the interface a*b has a strange name",
+    ),
+}
 
 
 @pytest.mark.parametrize("what", REFUSALS)
@@ -204,8 +208,12 @@ def test_a_port_of_another_guests_is_neither_taken_nor_given_back(bare_lab: Lab)
     put(bare_lab)
     script(bare_lab, "web/ifup", "alice")
     before = bare_lab.snapshot()
-    put(bare_lab, DESCRIPTION.replace("mode = \"isolated\"", 'forward = ["tcp:8080:1"]')
-        .replace('forward = ["tcp:8080:80", "udp:5353:53"]', ""))
+    put(
+        bare_lab,
+        DESCRIPTION.replace('mode = "isolated"', 'forward = ["tcp:8080:1"]').replace(
+            'forward = ["tcp:8080:80", "udp:5353:53"]', ""
+        ),
+    )
     script(bare_lab, "db/ifup", "alice", status=1)
     script(bare_lab, "db/ifdown")
     bare_lab.assert_no_residue(before)
@@ -223,17 +231,24 @@ def test_up_needs_a_user_that_exists_and_root(bare_lab: Lab) -> None:
 
 @pytest.mark.parametrize(
     ("how", "beside"),
-    [("before", ""), ("after", ""), ("killed", ""), ("ended", ""), ("before", "db"),
-     ("after", "db")],
-)  # fmt: skip
+    [
+        ("before", ""),
+        ("after", ""),
+        ("killed", ""),
+        ("ended", ""),
+        ("before", "db"),
+        ("after", "db"),
+    ],
+)
 def test_failing_at_any_command_leaves_nothing(bare_lab: Lab, how: str, beside: str) -> None:
     """Each call of ip, nft and sysctl in turn: not done, done but failed, ended or killed after it.
 
     What was killed cannot clean up, so ifdown has to. Beside another guest the table stays, and
     nothing of the failed one in it.
     """
-    text = DESCRIPTION.replace("[guest.web]", '[guest.web]\naddress = "192.168.7.2"\n'
-                               'gateway = "192.168.7.1/32"')  # fmt: skip
+    text = DESCRIPTION.replace(
+        "[guest.web]", '[guest.web]\naddress = "192.168.7.2"\ngateway = "192.168.7.1/32"'
+    )
     put(bare_lab, text)
     if beside:
         script(bare_lab, f"{beside}/ifup", "bob")
@@ -268,10 +283,12 @@ def test_failing_at_any_command_leaves_nothing(bare_lab: Lab, how: str, beside: 
 WAYS_OUT = {
     "the halves of a default route": (
         "ip route replace 0.0.0.0/1 via 203.0.113.1; ip route add 128.0.0.0/1 via 203.0.113.1; "
-        "ip route del default", {"eth0"}),
+        "ip route del default",
+        {"eth0"},
+    ),
     "not another guest's tap": ("ip route add default dev td-db metric 9", {"eth0"}),
     "not loopback": ("ip route add default dev lo metric 9", {"eth0"}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", WAYS_OUT)
@@ -291,13 +308,16 @@ def test_a_guest_run_by_root_as_a_user_gets_out_and_leaves_nothing(bare_lab: Lab
     lab = bare_lab
     lab.serve()
     files = lab.site.guest()
-    put(lab, f"""
+    put(
+        lab,
+        f"""
 [guest.web]
 kernel = "{files.kernel}"
 initrd = "{files.initrd}"
 append = "quiet tapdraft.get=http://{lab.web}/ tapdraft.http=80 tapdraft.end=poweroff"
 accel = "tcg"
-""")  # fmt: skip
+""",
+    )
     before = lab.snapshot()
     guest = lab.guest([f"{FOLDER}/web/run", "alice"], user="root")
     guest.expect("guest: get .* ok", 60)
@@ -311,5 +331,11 @@ def test_qemu_is_the_users_own_process_with_nothing_to_gain(bare_lab: Lab) -> No
     path.write_text("#!/bin/sh\nid -un\nid -Gn\ngrep -E 'NoNewPrivs|CapEff' /proc/self/status\n")
     done = bare_lab.run([f"{FOLDER}/web/run", "alice"]).check()
     assert done.stdout.split() == [
-        "alice", "alice", "tapdraft", "CapEff:", "0000000000000000", "NoNewPrivs:", "1",
-    ]  # fmt: skip
+        "alice",
+        "alice",
+        "tapdraft",
+        "CapEff:",
+        "0000000000000000",
+        "NoNewPrivs:",
+        "1",
+    ]

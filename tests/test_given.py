@@ -68,8 +68,9 @@ def test_the_other_guests_are_as_they_were() -> None:
 
 def test_another_network_needs_no_bridge() -> None:
     assert (run("--network=tap", guest="db").network, run("--network=tap", guest="db").bridge) == (
-        "tap", "",
-    )  # fmt: skip
+        "tap",
+        "",
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,11 +166,15 @@ def test_a_guest_without_a_tap_cannot_be_reached_and_that_is_told(
 @pytest.mark.parametrize(
     "keys",
     [
-        'address = "192.168.7.30"', 'address = "192.168.7.30"\ngateway = "192.168.7.29"',
-        "vhost = true", "queues = 2", "mtu = 1400", 'addressing = "dhcp"',
+        'address = "192.168.7.30"',
+        'address = "192.168.7.30"\ngateway = "192.168.7.29"',
+        "vhost = true",
+        "queues = 2",
+        "mtu = 1400",
+        'addressing = "dhcp"',
         'addressing = "cloud-init"\nuser-data = "#cloud-config"',
     ],
-)  # fmt: skip
+)
 def test_what_only_a_tap_has_goes_with_it(keys: str, kind: str) -> None:
     text = f'[guest.web]\nkernel = "k"\n{keys}'
     (found,) = parse(

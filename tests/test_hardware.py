@@ -26,61 +26,114 @@ def values(text: str, option: str, attach: str = "run") -> list[str]:
 # The guest's keys, the line that is complained of, what is said and the hint.
 MISTAKES = {
     "bridge without a name": (
-        'disk="d"\nnetwork="bridge"', "the bridge has no name", 'bridge = "br0"'),
+        'disk="d"\nnetwork="bridge"',
+        "the bridge has no name",
+        'bridge = "br0"',
+    ),
     "a bridge for a tap": (
-        'disk="d"\nbridge="br0"', 'bridge needs network = "bridge"', "leave bridge out"),
+        'disk="d"\nbridge="br0"',
+        'bridge needs network = "bridge"',
+        "leave bridge out",
+    ),
     "vhost without a tap": (
-        'disk="d"\nnetwork="user"\nvhost=true', 'vhost needs network = "tap"', "leave vhost"),
+        'disk="d"\nnetwork="user"\nvhost=true',
+        'vhost needs network = "tap"',
+        "leave vhost",
+    ),
     "queues without a tap": (
-        'disk="d"\nnetwork="none"\nqueues=2', 'queues needs network = "tap"', "leave"),
+        'disk="d"\nnetwork="none"\nqueues=2',
+        'queues needs network = "tap"',
+        "leave",
+    ),
     "ports on a bridge": (
-        'disk="d"\nnetwork="bridge"\nbridge="b"\nforward=["tcp:1:1"]', "forward needs", "leave"),
+        'disk="d"\nnetwork="bridge"\nbridge="b"\nforward=["tcp:1:1"]',
+        "forward needs",
+        "leave",
+    ),
     "tftp on a tap": ('disk="d"\ntftp="t"', 'tftp needs network = "user"', "leave tftp"),
     "address without a tap": (
-        'disk="d"\nnetwork="user"\naddress="192.168.7.2"', 'address needs network = "tap"',
-        "leave address"),
+        'disk="d"\nnetwork="user"\naddress="192.168.7.2"',
+        'address needs network = "tap"',
+        "leave address",
+    ),
     "addressing without a tap": (
-        'disk="d"\nnetwork="user"\naddressing="dhcp"', 'addressing needs network = "tap"', "leave"),
+        'disk="d"\nnetwork="user"\naddressing="dhcp"',
+        'addressing needs network = "tap"',
+        "leave",
+    ),
     "cards on a board": (
         'initrd="i"\nkernel="k"\ndtb="d"\nmachine="microblaze"\ninterface={network="user"}',
-        "on its board", "leave interface out"),
+        "on its board",
+        "leave interface out",
+    ),
     "compressed and kept": ('disk="d.zst"', "cannot be kept", "snapshot = true"),
     "six compressed": (
-        'snapshot=true\ndisk=["a.gz","b.gz","c.gz","d.gz","e.gz","f.gz"]', "at most 4", "unpack"),
+        'snapshot=true\ndisk=["a.gz","b.gz","c.gz","d.gz","e.gz","f.gz"]',
+        "at most 4",
+        "unpack",
+    ),
     "a disk on a board without": (
-        'machine="microblaze"\nkernel="k"\ndtb="t"\ndisk="d"', "has no disks", "initrd"),
+        'machine="microblaze"\nkernel="k"\ndtb="t"\ndisk="d"',
+        "has no disks",
+        "initrd",
+    ),
     "scsi where there is none": (
-        'machine="zynq"\nkernel="k"\ndtb="t"\ndisk={file="d",bus="scsi"}', "no scsi", '"sd"'),
+        'machine="zynq"\nkernel="k"\ndtb="t"\ndisk={file="d",bus="scsi"}',
+        "no scsi",
+        '"sd"',
+    ),
     "two terminals": ('disk="d"\nserial=["terminal","terminal"]', "listed twice", "remove one"),
     "window without a display": ('disk="d"\nserial=["window"]', "needs a display", "gtk"),
     "gl without a window": ('disk="d"\ngl="on"', "gl needs display", '"gtk" or "sdl"'),
     "no place for sound": ('machine="s390x"\nkernel="k"\naudio="pa"', "sound card", "leave"),
     "no virtio-serial": (
-        'machine="sh4"\nkernel="k"\nagent="a"', "no virtio-serial", "leave agent out"),
+        'machine="sh4"\nkernel="k"\nagent="a"',
+        "no virtio-serial",
+        "leave agent out",
+    ),
     "kvm where there is none": (
-        'machine="qemumips"\nkernel="k"\naccel="kvm"', "does not run under KVM", '"tcg"'),
+        'machine="qemumips"\nkernel="k"\naccel="kvm"',
+        "does not run under KVM",
+        '"tcg"',
+    ),
     "no device tree": ('machine="qemuarmv5"\nkernel="k"', "no way to tell", 'dtb = "board.dtb"'),
     "a device tree alone": ('disk="d"\ndtb="t"', "dtb needs a kernel", "kernel ="),
-    "bios and firmware": (
-        'disk="d"\nbios="b"\nfirmware="uefi"', "both given", "leave one"),
+    "bios and firmware": ('disk="d"\nbios="b"\nfirmware="uefi"', "both given", "leave one"),
     "no such firmware": (
-        'machine="s390x"\ndisk="d"\nfirmware="uefi"', "has no firmware", "of your own"),
+        'machine="s390x"\ndisk="d"\nfirmware="uefi"',
+        "has no firmware",
+        "of your own",
+    ),
     "no secure boot there": (
-        'machine="aarch64"\ndisk="d"\nfirmware="secure-boot"', "has no firmware", "of your own"),
+        'machine="aarch64"\ndisk="d"\nfirmware="secure-boot"',
+        "has no firmware",
+        "of your own",
+    ),
     "nfs without a kernel": ('disk="d"\nnfs="/srv"', "nfs needs a kernel", "kernel ="),
     "nfs of a closed host": ('kernel="k"\nnfs="/srv"', "closed to the guest", 'host = "open"'),
     "nfs from nowhere": (
-        'kernel="k"\nnetwork="none"\nnfs="/srv"', "names a folder and no server", "SERVER"),
+        'kernel="k"\nnetwork="none"\nnfs="/srv"',
+        "names a folder and no server",
+        "SERVER",
+    ),
     "no nfs": ('kernel="k"\nnfs="srv"', "not an NFS export", '"/srv/root"'),
     "a port that is none": ('disk="d"\nserial=["tcp:70000"]', "not a serial line", "tcp:PORT"),
     "an interface of no kind": (
-        'disk="d"\ninterface={mac="52:54:00:00:00:01"}', "has no network", "user"),
+        'disk="d"\ninterface={mac="52:54:00:00:00:01"}',
+        "has no network",
+        "user",
+    ),
     "an interface without its bridge": (
-        'disk="d"\ninterface=[{network="bridge"}]', "go together", "br0"),
+        'disk="d"\ninterface=[{network="bridge"}]',
+        "go together",
+        "br0",
+    ),
     "ports of a bridge": (
         'disk="d"\ninterface=[{network="bridge",bridge="b",forward=["tcp:1:1"]}]',
-        "forward needs", "user"),
-}  # fmt: skip
+        "forward needs",
+        "user",
+    ),
+}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -97,11 +150,18 @@ def test_what_does_not_go_together_is_told_with_a_hint(mistake: str) -> None:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("d.ext4", "raw"), ("d.wic.qcow2", "qcow2"), ("d.wic.vmdk", "vmdk"), ("d.vhd", "vpc"),
-        ("d.vhdx", "vhdx"), ("d.vdi", "vdi"), ("d.squashfs", "raw"), ("d.qcow2.zst", "qcow2"),
-        ("d.ext4.gz", "raw"), ("qcow2", "raw"),
+        ("d.ext4", "raw"),
+        ("d.wic.qcow2", "qcow2"),
+        ("d.wic.vmdk", "vmdk"),
+        ("d.vhd", "vpc"),
+        ("d.vhdx", "vhdx"),
+        ("d.vdi", "vdi"),
+        ("d.squashfs", "raw"),
+        ("d.qcow2.zst", "qcow2"),
+        ("d.ext4.gz", "raw"),
+        ("qcow2", "raw"),
     ],
-)  # fmt: skip
+)
 def test_the_format_is_what_the_name_says_and_named_to_qemu(name: str, kind: str) -> None:
     assert disks.kind(name) == kind
     assert f"format={kind}" in values(f'disk = "{name}"\nsnapshot = true', "-drive")[0]
@@ -127,9 +187,7 @@ def test_each_bus_has_its_devices(disk: str, drive: str, devices: list[str]) -> 
 def test_a_board_without_virtio_has_its_own_disks_and_card() -> None:
     text = 'machine = "zynq"\nkernel = "k"\ndtb = "t"\ndisk = "d"'
     assert values(text, "-drive") == ["file=d,if=sd,index=0,id=disk0,format=raw"]
-    assert values(text, "-net") == [
-        "nic,netdev=net0,model=cadence_gem,macaddr=52:54:c0:a8:07:02"
-    ]
+    assert values(text, "-net") == ["nic,netdev=net0,model=cadence_gem,macaddr=52:54:c0:a8:07:02"]
     assert values(text, "-serial") == ["null", "mon:stdio"]
     assert "-cpu" not in argv(text)
 

@@ -28,8 +28,10 @@ UP = "up web 192.168.7.1/30 192.168.7.2"
         (["--dry-run", "down", "--all"], ("--dry-run", ["down", "--all"], None, False)),
         (["down", "web", "--explain"], ("--explain", ["down", "web"], None, False)),
         (["--use-vnet", "--fd=10", "--br=br0", "up"], ("", ["up"], 10, True)),
-        (["--check-policy", "--user", "bob", "down", "--all"],
-         ("--check-policy", ["--user=bob", "down", "--all"], None, False)),
+        (
+            ["--check-policy", "--user", "bob", "down", "--all"],
+            ("--check-policy", ["--user=bob", "down", "--all"], None, False),
+        ),
         ([], ("", [], None, False)),
     ],
 )
@@ -40,11 +42,22 @@ def test_options_may_stand_anywhere(arguments: list[str], meaning: tuple[object,
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--force"], ["--fd=x"], ["--fd=-1"], ["--fd=10000"], ["--fd="], ["--fd=3", "--fd=4"],
-        ["--fd=\u0663"], ["--dry-run", "--explain"], ["--version", "--status"], ["--br"],
-        ["--fd=3", "--fd=x"], ["--use-vnet=1"], ["--all=1"], ["--"],
+        ["--force"],
+        ["--fd=x"],
+        ["--fd=-1"],
+        ["--fd=10000"],
+        ["--fd="],
+        ["--fd=3", "--fd=4"],
+        ["--fd=\u0663"],
+        ["--dry-run", "--explain"],
+        ["--version", "--status"],
+        ["--br"],
+        ["--fd=3", "--fd=x"],
+        ["--use-vnet=1"],
+        ["--all=1"],
+        ["--"],
     ],
-)  # fmt: skip
+)
 def test_an_option_that_is_none_is_refused(arguments: list[str]) -> None:
     with pytest.raises(BadRequest, match="unknown option"):
         helper._options([*arguments, "down", "web"])

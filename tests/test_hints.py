@@ -16,9 +16,15 @@ from tapdraft.helper.request import parse
 ROOT = Path(__file__).resolve().parents[1]
 # Who raises with a hint, and its place among the arguments.
 RAISED = {
-    "TapdraftError": 1, "Wrong": 1, "BadRequest": 1, "Refused": 1, "InTheWay": 1, "HelperError": 1,
-    "Problem": 4, "Obstacle": 1,
-}  # fmt: skip
+    "TapdraftError": 1,
+    "Wrong": 1,
+    "BadRequest": 1,
+    "Refused": 1,
+    "InTheWay": 1,
+    "HelperError": 1,
+    "Problem": 4,
+    "Obstacle": 1,
+}
 # What stands for a value in a hint's text, in place of the expression there.
 VALUES = {"file": "net.toml", "name": "web", "line": "down web"}
 

@@ -34,11 +34,52 @@ WAYS = (("helper", "run"), ("helper", "helper"), ("helper", "hooks"), ("nft", "r
 USUAL = "/usr/sbin:/usr/bin:/sbin:/bin"
 # What a shell, printf, awk, sed, a case or qemu could make something of.
 PIECES = (
-    "$(touch canary)", "`touch canary`", "${x:=$(touch canary)}", "$accel", "$cpu", "$here", "$uid",
-    "${IFS}", "'", '"', "\\", "\n", "\t", " ", "*", "?", "[a-z]", "~", "-", "--", "%s", "%n", "!",
-    "#", "&", ";touch canary;", "|", "<", ">", "(", ")", "{a,b}", "END\n", "\nEND\ntouch canary\n",
-    "=", ",", ":", "@", "é", "x", "\\n", "{{ 7 * 7 }}", "{% raw %}", "&#34;", "<b>",
-)  # fmt: skip
+    "$(touch canary)",
+    "`touch canary`",
+    "${x:=$(touch canary)}",
+    "$accel",
+    "$cpu",
+    "$here",
+    "$uid",
+    "${IFS}",
+    "'",
+    '"',
+    "\\",
+    "\n",
+    "\t",
+    " ",
+    "*",
+    "?",
+    "[a-z]",
+    "~",
+    "-",
+    "--",
+    "%s",
+    "%n",
+    "!",
+    "#",
+    "&",
+    ";touch canary;",
+    "|",
+    "<",
+    ">",
+    "(",
+    ")",
+    "{a,b}",
+    "END\n",
+    "\nEND\ntouch canary\n",
+    "=",
+    ",",
+    ":",
+    "@",
+    "é",
+    "x",
+    "\\n",
+    "{{ 7 * 7 }}",
+    "{% raw %}",
+    "&#34;",
+    "<b>",
+)
 TEXT = st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join)
 # A stand-in writes down how many words it was started with, and each with a NUL after it.
 RECORD = """#!/bin/sh
@@ -48,9 +89,18 @@ printf '%s\\0' "$(($# + 1))" "${0##*/}" "$@" >> "$WRITTEN"
 SETPRIV = RECORD + 'for last; do :; done\nexec "$last"\n'
 ID = "#!/bin/sh\n[ $# -ne 1 ] || { echo 0; exit; }\necho 1\n"
 PROGRAMS = (
-    "tapdraft-helper", "tapdraft", "ip", "nft", "sysctl", "ss", "flock", "dnsmasq", "stty",
-    "zstd", "xz",
-)  # fmt: skip
+    "tapdraft-helper",
+    "tapdraft",
+    "ip",
+    "nft",
+    "sysctl",
+    "ss",
+    "flock",
+    "dnsmasq",
+    "stty",
+    "zstd",
+    "xz",
+)
 
 
 def takes_free_text(reader: Callable[[Any], Any]) -> bool:
@@ -74,9 +124,31 @@ FREE = sorted(key for key, reader in GUEST_KEYS.items() if takes_free_text(reade
 
 
 def test_the_keys_that_take_free_text_are_found() -> None:
-    assert {"title", "board", "cpu", "kernel", "append", "disk", "qemu", "user-data", "agent",
-            "qmp", "bios", "firmware", "dtb", "tftp", "nic", "serial", "card", "graphics",
-            "user-net", "ip-tap", "ip-user", "console", "interface"} <= set(FREE)  # fmt: skip
+    assert {
+        "title",
+        "board",
+        "cpu",
+        "kernel",
+        "append",
+        "disk",
+        "qemu",
+        "user-data",
+        "agent",
+        "qmp",
+        "bios",
+        "firmware",
+        "dtb",
+        "tftp",
+        "nic",
+        "serial",
+        "card",
+        "graphics",
+        "user-net",
+        "ip-tap",
+        "ip-user",
+        "console",
+        "interface",
+    } <= set(FREE)
     assert not [key for key, reader in NETWORK_KEYS.items() if takes_free_text(reader)]
 
 
@@ -148,9 +220,13 @@ class Stage:
         for name in named:
             subprocess.run(
                 [self.folder / name, *(["root"] if name in ("ifup", "run") else [])],
-                cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
-                env={"WRITTEN": str(self.written), "TMPDIR": str(self.folder)}, check=False,
-            )  # fmt: skip
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=60,
+                env={"WRITTEN": str(self.written), "TMPDIR": str(self.folder)},
+                check=False,
+            )
         words = self.written.read_bytes().decode().split("\0")[:-1]
         commands = []
         while words:
@@ -181,20 +257,27 @@ def check(stage: Stage, guest: Guest) -> None:
     started = stage.run(files, shell)
     machine = MACHINES[guest.machine]
     expected = qemu.argv(
-        guest, attach if guest.has_tap else "run", accel="tcg", firmware="", vars="",
-        here=str(stage.folder).replace(",", ",,"), cpu=qemu.cpu_of(guest) or machine.older,
-    )  # fmt: skip
+        guest,
+        attach if guest.has_tap else "run",
+        accel="tcg",
+        firmware="",
+        vars="",
+        here=str(stage.folder).replace(",", ",,"),
+        cpu=qemu.cpu_of(guest) or machine.older,
+    )
     assert expected in started, (dialect, attach, shell)
     assert not list(stage.folder.rglob("canary")), (dialect, attach, shell)
 
 
 @pytest.mark.parametrize("key", FREE)
-@settings(max_examples=5, deadline=None, derandomize=True,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(
+    max_examples=5,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(text=TEXT, accel=st.sampled_from(["auto", "tcg", "kvm"]))
-def test_each_key_arrives_as_it_was_written(
-    key: str, text: str, accel: str, stage: Stage
-) -> None:
+def test_each_key_arrives_as_it_was_written(key: str, text: str, accel: str, stage: Stage) -> None:
     try:
         guest = parse(described({key: text}, beside(key) | {"accel": accel}).encode()).guests[0]
     except TapdraftError:
@@ -202,8 +285,12 @@ def test_each_key_arrives_as_it_was_written(
     check(stage, guest)
 
 
-@settings(max_examples=12, deadline=None, derandomize=True,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(texts=st.fixed_dictionaries(dict.fromkeys(TOGETHER, TEXT)))
 def test_all_keys_at_once_arrive_as_they_were_written(texts: dict[str, str], stage: Stage) -> None:
     try:
@@ -213,10 +300,13 @@ def test_all_keys_at_once_arrive_as_they_were_written(texts: dict[str, str], sta
     check(stage, guest)
 
 
-CONF_KEYS = sorted({
-    key for path in (ROOT / "generator/qemuboot").glob("*.py")
-    for key in re.findall(r"\bQB_[A-Z_]+\b", path.read_text())
-})  # fmt: skip
+CONF_KEYS = sorted(
+    {
+        key
+        for path in (ROOT / "generator/qemuboot").glob("*.py")
+        for key in re.findall(r"\bQB_[A-Z_]+\b", path.read_text())
+    }
+)
 CONF = """[config_bsp]
 machine = qemux86-64
 qb_system_name = qemu-system-x86_64
@@ -227,16 +317,26 @@ kernel_imagetype = bzImage
 qb_default_fstype = ext4
 """
 OPTIONS = {
-    "QB_MACHINE": "-machine q35,usb=", "QB_CPU": "-cpu max,", "QB_CPU_KVM": "-cpu host,",
-    "QB_OPT_APPEND": "-global ", "QB_GRAPHICS": "-device ", "QB_MEM": "-m ", "QB_SMP": "-smp ",
+    "QB_MACHINE": "-machine q35,usb=",
+    "QB_CPU": "-cpu max,",
+    "QB_CPU_KVM": "-cpu host,",
+    "QB_OPT_APPEND": "-global ",
+    "QB_GRAPHICS": "-device ",
+    "QB_MEM": "-m ",
+    "QB_SMP": "-smp ",
     "QB_NETWORK_DEVICE": "-device e1000,netdev=net0,mac=@MAC@,romfile=",
-    "QB_ROOTFS_OPT": "-drive file=@ROOTFS@,if=virtio,serial=", "QB_AUDIO_OPT": "-device ",
-}  # fmt: skip
+    "QB_ROOTFS_OPT": "-drive file=@ROOTFS@,if=virtio,serial=",
+    "QB_AUDIO_OPT": "-device ",
+}
 
 
 @pytest.mark.parametrize("key", CONF_KEYS)
-@settings(max_examples=2, deadline=None, derandomize=True,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(
+    max_examples=2,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(text=TEXT)
 def test_what_a_qemuboot_conf_says_arrives_as_the_description_has_it(
     key: str, text: str, stage: Stage

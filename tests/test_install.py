@@ -23,16 +23,26 @@ ORDINARY = "/home/alice/source"
 
 def contents(folder: Path) -> dict[str, tuple[int, str]]:
     """Every file below, with its mode and the digest of its bytes."""
-    return {f"/{path.relative_to(folder)}": (
-                stat.S_IMODE(path.stat().st_mode), hashlib.sha256(path.read_bytes()).hexdigest())
-            for path in folder.rglob("*") if path.is_file()}
+    return {
+        f"/{path.relative_to(folder)}": (
+            stat.S_IMODE(path.stat().st_mode),
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def copy_source(site: Site, inside: str, owner: int = 0) -> None:
     """A clean copy of the source, as somebody would unpack it."""
     source = site.path(inside)
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(
-        ".git", "__pycache__", ".*_cache", ".hypothesis", "build", "dist", "out"))
+    shutil.copytree(
+        ROOT,
+        source,
+        ignore=shutil.ignore_patterns(
+            ".git", "__pycache__", ".*_cache", ".hypothesis", "build", "dist", "out"
+        ),
+    )
     for path in (source, *source.rglob("*")):
         os.chown(path, owner, owner)
 
@@ -41,8 +51,12 @@ def copy_source(site: Site, inside: str, owner: int = 0) -> None:
 def ordinary(bare_site: Site) -> tuple[Path, str]:
     """What an ordinary user installed into a folder of theirs, and what make said."""
     copy_source(bare_site, ORDINARY, owner=61001)
-    done = bare_site.run(["make", "-C", ORDINARY, "install", "DESTDIR=/home/alice/dest"],
-                         user="alice", env={"SOURCE_DATE_EPOCH": "1"}, limit=180).check()
+    done = bare_site.run(
+        ["make", "-C", ORDINARY, "install", "DESTDIR=/home/alice/dest"],
+        user="alice",
+        env={"SOURCE_DATE_EPOCH": "1"},
+        limit=180,
+    ).check()
     return bare_site.path("/home/alice/dest"), done.stdout + done.stderr
 
 
@@ -64,7 +78,8 @@ def test_nothing_is_setuid_or_open_to_writing(ordinary: tuple[Path, str]) -> Non
 
 @pytest.mark.parametrize("umask", ["000", "077"])
 def test_what_is_built_and_installed_is_root_s_alone_to_write_whatever_the_umask(
-        fresh: Callable[..., Result], ordinary: object, umask: str) -> None:
+    fresh: Callable[..., Result], ordinary: object, umask: str
+) -> None:
     build = "umask $1 && rm -rf build && make install install-service"
     fresh(["sh", "-c", build, "sh", umask], cwd="/opt/source", limit=180).check()
     folders = ["/usr/local", "/etc/tapdraft", "/opt/source/build"]
@@ -74,7 +89,8 @@ def test_what_is_built_and_installed_is_root_s_alone_to_write_whatever_the_umask
 
 
 def test_folders_of_the_system_keep_their_modes(
-        fresh: Callable[..., Result], ordinary: object) -> None:
+    fresh: Callable[..., Result], ordinary: object
+) -> None:
     fresh(["install", "-d", "-m", "2775", "/usr/local/lib", "/usr/local/share/man/man1"]).check()
     fresh(["make", "-C", "/opt/source", "install"], limit=180).check()
     modes = fresh(["stat", "-c", "%a", "/usr/local/lib", "/usr/local/share/man/man1"]).check()
@@ -82,7 +98,8 @@ def test_folders_of_the_system_keep_their_modes(
 
 
 def test_the_documents_are_installed_and_their_links_lead_somewhere(
-        ordinary: tuple[Path, str]) -> None:
+    ordinary: tuple[Path, str],
+) -> None:
     documents = ordinary[0] / "usr/local/share/doc/tapdraft"
     here = {str(path.relative_to(documents)) for path in documents.rglob("*.md")}
     assert {f"doc/{path.name}" for path in (ROOT / "doc").glob("*.md")} < here
@@ -121,23 +138,35 @@ def test_calls_that_are_made_while_it_is_installed_anew_are_answered(site: Site)
 
 
 def test_members_of_a_group_that_existed_before_are_named(
-        fresh: Callable[..., Result], ordinary: object) -> None:
+    fresh: Callable[..., Result], ordinary: object
+) -> None:
     said = fresh(["make", "-C", "/opt/source", "install"], limit=180).check().stderr
-    assert ("note: the group tapdraft existed before; its members may now run tapdraft-helper: "
-            "alice bob\nhint: to remove a user from it: gpasswd --delete USER tapdraft\n") in said
+    assert (
+        "note: the group tapdraft existed before; its members may now run tapdraft-helper: "
+        "alice bob\nhint: to remove a user from it: gpasswd --delete USER tapdraft\n"
+    ) in said
     again = fresh(["make", "-C", "/opt/source", "install"], limit=180).check().stderr
     assert "existed before" not in again
 
 
 def test_a_source_archive_made_without_git_is_the_same(
-        fresh: Callable[..., Result], ordinary: object, tmp_path: Path) -> None:
+    fresh: Callable[..., Result], ordinary: object, tmp_path: Path
+) -> None:
     """What was built or left in the folder does not get into it."""
     subprocess.run(["make", "-s", "dist", f"BUILD={tmp_path}"], cwd=ROOT, check=True)
     [archive] = tmp_path.glob("*.tar.gz")
     subprocess.run(["tar", "-C", tmp_path, "-xzf", archive], check=True)
     [folder] = (path for path in tmp_path.iterdir() if path.is_dir())
-    for junk in ("build/x", "tapdraft.egg-info/PKG-INFO", "helper/__pycache__/x.pyc", "out/web/run",
-                 ".pytest_cache/x", "tests/.hypothesis/x", ".venv/bin/python", "helper/plan.py~"):
+    for junk in (
+        "build/x",
+        "tapdraft.egg-info/PKG-INFO",
+        "helper/__pycache__/x.pyc",
+        "out/web/run",
+        ".pytest_cache/x",
+        "tests/.hypothesis/x",
+        ".venv/bin/python",
+        "helper/plan.py~",
+    ):
         (folder / junk).parent.mkdir(parents=True, exist_ok=True)
         (folder / junk).write_text("junk")
     subprocess.run(["make", "-s", "dist", f"BUILD={tmp_path}/again"], cwd=folder, check=True)
@@ -151,11 +180,17 @@ def test_the_command_works_without_what_only_the_helper_needs(tmp_path: Path) ->
     (tmp_path / "prctl.py").write_text("raise ImportError('there is no python-prctl')")
     (tmp_path / "tapdraft").symlink_to(ROOT)
     (tmp_path / "net.toml").write_text(
-        '[network]\nsubnet = "192.168.7.0/24"\n[guest.web]\nkernel = "vmlinuz"\n')
+        '[network]\nsubnet = "192.168.7.0/24"\n[guest.web]\nkernel = "vmlinuz"\n'
+    )
     for words in (["render", "net.toml"], ["list"], ["check", "net.toml"]):
         done = subprocess.run(
-            ["/usr/bin/python3", "-m", "tapdraft.generator", *words], cwd=tmp_path, text=True,
-            capture_output=True, check=False, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": "."})
+            ["/usr/bin/python3", "-m", "tapdraft.generator", *words],
+            cwd=tmp_path,
+            text=True,
+            capture_output=True,
+            check=False,
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": "."},
+        )
         assert "Traceback" not in done.stderr, done.stderr
         assert done.returncode == (4 if words[0] == "check" else 0), done
     assert (tmp_path / "out/web/run").exists()
@@ -165,18 +200,26 @@ def test_the_command_works_without_what_only_the_helper_needs(tmp_path: Path) ->
 
 
 def test_the_privileged_folder_holds_the_helper_and_nothing_else(
-        ordinary: tuple[Path, str]) -> None:
+    ordinary: tuple[Path, str],
+) -> None:
     names = {name for name in contents(ordinary[0]) if name.startswith(f"{HELPERDIR}/")}
     folder = f"{HELPERDIR}/tapdraft/helper"
-    sources = {f"{folder}/{path.name}" for path in (ROOT / "helper").iterdir()
-               if path.suffix in (".py", ".nft")}
-    compiled = {re.sub(r"(\w+)\.py$", rf"__pycache__/\1.{CACHE_TAG}.pyc", name)
-                for name in sources if name.endswith(".py")}
+    sources = {
+        f"{folder}/{path.name}"
+        for path in (ROOT / "helper").iterdir()
+        if path.suffix in (".py", ".nft")
+    }
+    compiled = {
+        re.sub(r"(\w+)\.py$", rf"__pycache__/\1.{CACHE_TAG}.pyc", name)
+        for name in sources
+        if name.endswith(".py")
+    }
     assert names == sources | compiled | {f"{folder}/ruleset.bin"}
 
 
 def test_bytecode_is_taken_as_it_is_and_says_nothing_of_the_build(
-        ordinary: tuple[Path, str]) -> None:
+    ordinary: tuple[Path, str],
+) -> None:
     compiled = list(ordinary[0].rglob("*.pyc"))
     assert len(compiled) > 20
     for path in compiled:
@@ -186,18 +229,22 @@ def test_bytecode_is_taken_as_it_is_and_says_nothing_of_the_build(
 
 
 def test_two_builds_anywhere_anytime_by_anybody_give_the_same_bytes(
-        bare_site: Site, ordinary: tuple[Path, str]) -> None:
+    bare_site: Site, ordinary: tuple[Path, str]
+) -> None:
     copy_source(bare_site, "/var/tmp/elsewhere")
     for path in bare_site.path("/var/tmp/elsewhere").rglob("*"):
         os.utime(path, (1, 1))
-    bare_site.run(["make", "-C", "/var/tmp/elsewhere", "install", "BUILD=b",
-                   "DESTDIR=/var/tmp/dest"], limit=180,
-                  env={"SOURCE_DATE_EPOCH": "2", "TZ": "Asia/Tokyo", "LC_ALL": "C"}).check()
+    bare_site.run(
+        ["make", "-C", "/var/tmp/elsewhere", "install", "BUILD=b", "DESTDIR=/var/tmp/dest"],
+        limit=180,
+        env={"SOURCE_DATE_EPOCH": "2", "TZ": "Asia/Tokyo", "LC_ALL": "C"},
+    ).check()
     assert contents(bare_site.path("/var/tmp/dest")) == contents(ordinary[0])
 
 
 def test_exactly_one_file_has_exactly_one_capability(
-        site: Site, ordinary: tuple[Path, str]) -> None:
+    site: Site, ordinary: tuple[Path, str]
+) -> None:
     found = site.run(["getcap", *contents(ordinary[0])]).check().stdout
     assert found == f"{LAUNCHER} cap_net_admin=p\n"
     listed = site.run(["stat", "-c", "%A %U:%G", LAUNCHER]).check().stdout
@@ -216,13 +263,15 @@ def fresh(bare_site: Site) -> Iterator[Callable[..., Result]]:
         ["nsenter", f"--mount=/proc/{bare_site.space.pid}/ns/mnt", "unshare", "--mount", "--net"],
         'for folder in /usr/local /etc/tapdraft /opt; do mkdir -p "$folder"; '
         'mount -t tmpfs -o mode=755 tmpfs "$folder"; done; '
-        f'mkdir /opt/source; cp -r {ORDINARY}/. /opt/source')
+        f"mkdir /opt/source; cp -r {ORDINARY}/. /opt/source",
+    )
     yield space.run
     space.close()
 
 
 def test_uninstall_removes_all_that_install_brought(
-        fresh: Callable[..., Result], ordinary: object) -> None:
+    fresh: Callable[..., Result], ordinary: object
+) -> None:
     fresh(["make", "-C", "/opt/source", "install"], limit=180).check()
     assert LAUNCHER in fresh(["find", "/usr/local"]).stdout
     fresh(["make", "-C", "/opt/source", "uninstall"]).check()
@@ -239,7 +288,8 @@ def test_a_policy_that_was_changed_is_kept(fresh: Callable[..., Result], ordinar
 
 
 def test_a_file_system_without_capabilities_is_said_and_no_failure(
-        fresh: Callable[..., Result], ordinary: object) -> None:
+    fresh: Callable[..., Result], ordinary: object
+) -> None:
     fresh(["mount", "-t", "ramfs", "-o", "mode=755", "ramfs", "/usr/local"]).check()
     said = fresh(["make", "-C", "/opt/source", "install"], limit=180).check().stderr
     assert "has no capability" in said
@@ -249,7 +299,8 @@ def test_a_file_system_without_capabilities_is_said_and_no_failure(
 
 
 def test_another_prefix_and_folder_for_the_policy_are_used_by_both_sides(
-        fresh: Callable[..., Result], ordinary: object) -> None:
+    fresh: Callable[..., Result], ordinary: object
+) -> None:
     where = ["PREFIX=/usr/local/td", "SYSCONFDIR=/usr/local/td/etc"]
     fresh(["make", "-C", "/opt/source", "install", *where], limit=180).check()
     fresh(["rm", "-rf", POLICY]).check()

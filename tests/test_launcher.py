@@ -20,7 +20,7 @@ HELPER = f"{PREFIX}/lib/tapdraft/tapdraft/helper"
 CANNOT_CHECK, USAGE, IN_THE_WAY = 1, 2, 4
 
 # Runs inside, where the helper would. Each attempt is one thing that hostile code would like to do.
-STUB = '''
+STUB = """
 import ctypes, errno, fcntl, json, mmap, os, prctl, resource, signal, socket, sys
 
 def attempt(action):
@@ -111,16 +111,27 @@ def main(argv):
 
 def run():
     sys.exit(main(sys.argv))
-'''
+"""
 
 
 @pytest.fixture(scope="session")
 def stubbed(bare_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A site with a launcher that starts the stub, privileged as `make install` does it."""
     build = tmp_path_factory.mktemp("launcher")
-    subprocess.run(["make", "-s", "-C", ROOT, f"PREFIX={PREFIX}", f"BUILD={build}",
-                    "PYTHON=/usr/bin/python3", f"{build}/tapdraft-helper", "launcher-asan"],
-                   check=True)
+    subprocess.run(
+        [
+            "make",
+            "-s",
+            "-C",
+            ROOT,
+            f"PREFIX={PREFIX}",
+            f"BUILD={build}",
+            "PYTHON=/usr/bin/python3",
+            f"{build}/tapdraft-helper",
+            "launcher-asan",
+        ],
+        check=True,
+    )
     bare_site.write(f"{HELPER}/__init__.py", "")
     bare_site.write(f"{HELPER}/__main__.py", STUB)
     for name, built in (("launcher", "tapdraft-helper"), ("asan", "tapdraft-helper-asan")):
@@ -165,10 +176,17 @@ def after(setup: str) -> tuple[str, ...]:
 def test_it_is_built_with_what_hinders_exploits(stubbed: Site, requires: Any) -> None:
     requires("readelf")
     options = ["--wide", "--file-header", "--program-headers", "--dynamic", "--dyn-syms"]
-    elf = subprocess.run(["readelf", *options, stubbed.path(LAUNCHER)],
-                         check=True, capture_output=True, text=True).stdout
-    for pattern in (r"Type: +DYN .*Position-Independent", "GNU_RELRO", "BIND_NOW",
-                    "GNU_STACK .* RW ", "__stack_chk_fail", "__(dprintf|snprintf)_chk"):
+    elf = subprocess.run(
+        ["readelf", *options, stubbed.path(LAUNCHER)], check=True, capture_output=True, text=True
+    ).stdout
+    for pattern in (
+        r"Type: +DYN .*Position-Independent",
+        "GNU_RELRO",
+        "BIND_NOW",
+        "GNU_STACK .* RW ",
+        "__stack_chk_fail",
+        "__(dprintf|snprintf)_chk",
+    ):
         assert re.search(pattern, elf), pattern
     assert not re.search("RPATH|RUNPATH|TEXTREL| RWE ", elf)
 
@@ -176,17 +194,35 @@ def test_it_is_built_with_what_hinders_exploits(stubbed: Site, requires: Any) ->
 # --- 1. arguments
 
 
-@pytest.mark.parametrize("words", [
-    ("word",) * 64,
-    ("x" * 5000,),
-    ("line\nbreak",), ("\x1b[31m",), ("del\x7f",), ("\u0430",), ("é",),
-    ("--fd=",), ("--fd=2",), ("--fd=03",), ("--fd=+3",), ("--fd= 3",), ("--fd=0x3",), ("--fd=3 ",),
-    ("--fd=-1",), ("--fd=1024",), ("--fd=99999999999999999999",), ("--fd=3,4",),
-    ("--fd=3", "--fd=3"),
-], ids=repr)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("word",) * 64,
+        ("x" * 5000,),
+        ("line\nbreak",),
+        ("\x1b[31m",),
+        ("del\x7f",),
+        ("\u0430",),
+        ("é",),
+        ("--fd=",),
+        ("--fd=2",),
+        ("--fd=03",),
+        ("--fd=+3",),
+        ("--fd= 3",),
+        ("--fd=0x3",),
+        ("--fd=3 ",),
+        ("--fd=-1",),
+        ("--fd=1024",),
+        ("--fd=99999999999999999999",),
+        ("--fd=3,4",),
+        ("--fd=3", "--fd=3"),
+    ],
+    ids=repr,
+)
 @pytest.mark.parametrize("launcher", ["launcher", "asan"])
 def test_arguments_that_no_request_needs_are_refused(
-        stubbed: Site, launcher: str, words: tuple[str, ...]) -> None:
+    stubbed: Site, launcher: str, words: tuple[str, ...]
+) -> None:
     result = stubbed.run([f"{PREFIX}/{launcher}", *words], user="alice")
     refused(result, USAGE, "argument" if "--fd=" not in words[0] else "--fd= is not one descriptor")
     assert not [word for word in words if word in result.stderr and word not in ("word", "--fd=")]
@@ -211,13 +247,17 @@ def test_only_net_admin_arrives_and_nothing_is_effective(stubbed: Site) -> None:
     assert sets == {"CapInh": 0, "CapPrm": 1 << 12, "CapEff": 0, "CapAmb": 0}
 
 
-@pytest.mark.parametrize(("before", "words"), [
-    (("setpriv", "--no-new-privs"), "no_new_privs"),
-    (("strace", "-o", "/dev/null"), "traced"),
-    (("unshare", "--user", "--map-root-user"), "already holds"),
-])
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        (("setpriv", "--no-new-privs"), "no_new_privs"),
+        (("strace", "-o", "/dev/null"), "traced"),
+        (("unshare", "--user", "--map-root-user"), "already holds"),
+    ],
+)
 def test_a_caller_learns_why_the_capability_did_not_come(
-        stubbed: Site, requires: Any, before: tuple[str, ...], words: str) -> None:
+    stubbed: Site, requires: Any, before: tuple[str, ...], words: str
+) -> None:
     requires(before[0])
     refused(start(stubbed, before=before), IN_THE_WAY, words)
 
@@ -226,12 +266,16 @@ def become_alice(*options: str) -> tuple[str, ...]:
     return ("setpriv", "--reuid=alice", "--regid=alice", "--init-groups", *options, "--")
 
 
-@pytest.mark.parametrize(("option", "words"), [
-    ("--bounding-set=-net_admin", "bounding set"),
-    ("--inh-caps=+net_raw", "inheritable"),
-])
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--bounding-set=-net_admin", "bounding set"),
+        ("--inh-caps=+net_raw", "inheritable"),
+    ],
+)
 def test_capability_sets_that_root_left_to_the_caller_are_refused(
-        stubbed: Site, option: str, words: str) -> None:
+    stubbed: Site, option: str, words: str
+) -> None:
     before = become_alice(option)
     refused(start(stubbed, before=(*before, "env"), user="root"), IN_THE_WAY, words)
 
@@ -265,11 +309,18 @@ def test_an_ambient_capability_does_not_replace_the_file_s(stubbed: Site, copy: 
     refused(stubbed.run([*before, copy]), IN_THE_WAY, "already holds")
 
 
-@pytest.mark.parametrize("capability", [
-    "cap_net_admin,cap_net_raw=p", "cap_net_raw=p", "cap_net_admin=ep",
-    "cap_net_admin,cap_checkpoint_restore=p"])
+@pytest.mark.parametrize(
+    "capability",
+    [
+        "cap_net_admin,cap_net_raw=p",
+        "cap_net_raw=p",
+        "cap_net_admin=ep",
+        "cap_net_admin,cap_checkpoint_restore=p",
+    ],
+)
 def test_a_file_with_another_capability_is_refused(
-        stubbed: Site, copy: str, capability: str) -> None:
+    stubbed: Site, copy: str, capability: str
+) -> None:
     give(stubbed, copy, capability)
     refused(stubbed.run([copy], user="alice"), IN_THE_WAY, "more than net_admin")
 
@@ -327,21 +378,25 @@ def test_closed_standard_streams_are_opened_on_nothing(stubbed: Site, closed: st
 
 
 def test_the_named_socket_is_kept_and_no_other(stubbed: Site) -> None:
-    pair = after("import socket; a, b = socket.socketpair()\n"
-                 "for fd in 76, 77, 78: os.dup2(a.fileno(), fd)")
+    pair = after(
+        "import socket; a, b = socket.socketpair()\nfor fd in 76, 77, 78: os.dup2(a.fileno(), fd)"
+    )
     answer = found(start(stubbed, "--fd=77", before=pair))
     assert own(answer) == OPEN | {"77"}
     assert answer["fds"]["77"].startswith("socket:")
 
 
-@pytest.mark.parametrize("setup", [
-    "pass",
-    "os.dup2(2, 5)",
-    "os.dup2(os.open('/', 0), 5)",
-    "import socket as s; x = s.socketpair(s.AF_UNIX, s.SOCK_DGRAM)[0]; os.dup2(x.fileno(), 5)",
-    "import socket as s; x = s.socket(); os.dup2(x.fileno(), 5)",
-    "import socket as s; x = s.socket(s.AF_NETLINK, s.SOCK_RAW); os.dup2(x.fileno(), 5)",
-])
+@pytest.mark.parametrize(
+    "setup",
+    [
+        "pass",
+        "os.dup2(2, 5)",
+        "os.dup2(os.open('/', 0), 5)",
+        "import socket as s; x = s.socketpair(s.AF_UNIX, s.SOCK_DGRAM)[0]; os.dup2(x.fileno(), 5)",
+        "import socket as s; x = s.socket(); os.dup2(x.fileno(), 5)",
+        "import socket as s; x = s.socket(s.AF_NETLINK, s.SOCK_RAW); os.dup2(x.fileno(), 5)",
+    ],
+)
 def test_a_descriptor_that_is_no_unix_stream_is_not_kept(stubbed: Site, setup: str) -> None:
     refused(start(stubbed, "--fd=5", before=after(setup)), USAGE, "no Unix stream socket")
 
@@ -350,12 +405,19 @@ def test_a_descriptor_that_is_no_unix_stream_is_not_kept(stubbed: Site, setup: s
 
 
 def test_timers_signals_mask_and_folder_of_the_caller_are_undone(stubbed: Site) -> None:
-    answer = found(start(stubbed, cwd="/tmp", before=after(
-        "import signal as s, resource as r; os.umask(0)\n"
-        "for which in range(3): s.setitimer(which, 3600)\n"
-        "for n in set(s.valid_signals()) - {9, 19}: s.signal(n, s.SIG_IGN)\n"
-        "s.pthread_sigmask(s.SIG_BLOCK, s.valid_signals())\n"
-        "r.setrlimit(r.RLIMIT_CORE, (r.RLIM_INFINITY, r.RLIM_INFINITY))")))
+    answer = found(
+        start(
+            stubbed,
+            cwd="/tmp",
+            before=after(
+                "import signal as s, resource as r; os.umask(0)\n"
+                "for which in range(3): s.setitimer(which, 3600)\n"
+                "for n in set(s.valid_signals()) - {9, 19}: s.signal(n, s.SIG_IGN)\n"
+                "s.pthread_sigmask(s.SIG_BLOCK, s.valid_signals())\n"
+                "r.setrlimit(r.RLIMIT_CORE, (r.RLIM_INFINITY, r.RLIM_INFINITY))"
+            ),
+        )
+    )
     assert answer["timers"] == [[0.0, 0.0]] * 3
     assert answer["core"] == [0, 0]
     assert (answer["umask"], answer["cwd"]) == (0o77, "/")
@@ -367,8 +429,9 @@ def test_a_timer_of_a_millisecond_ends_it_or_does_nothing(stubbed: Site) -> None
     assert result.status in (0, -14), result
 
 
-@pytest.mark.parametrize("limit", [
-    "nofile=64", "as=200000000", "data=100000000", "stack=262144", "cpu=2"])
+@pytest.mark.parametrize(
+    "limit", ["nofile=64", "as=200000000", "data=100000000", "stack=262144", "cpu=2"]
+)
 def test_limits_that_would_end_it_half_way_are_refused(stubbed: Site, limit: str) -> None:
     result = start(stubbed, before=("prlimit", f"--{limit}"))
     refused(result, IN_THE_WAY, "ulimit -")
@@ -378,21 +441,38 @@ def test_limits_that_would_end_it_half_way_are_refused(stubbed: Site, limit: str
 
 
 def test_no_variable_of_the_caller_arrives(stubbed: Site, hostile: str) -> None:
-    answer = found(start(stubbed, env={
-        "PYTHONPATH": hostile, "PYTHONHOME": hostile, "PYTHONSTARTUP": f"{hostile}/json.py",
-        "PYTHONINSPECT": "1", "PYTHONUSERBASE": hostile, "LD_AUDIT": f"{hostile}/none.so",
-        "GLIBC_TUNABLES": "glibc.malloc.check=3", "PATH": hostile, "LC_ALL": "tr_TR.UTF-8"}))
+    answer = found(
+        start(
+            stubbed,
+            env={
+                "PYTHONPATH": hostile,
+                "PYTHONHOME": hostile,
+                "PYTHONSTARTUP": f"{hostile}/json.py",
+                "PYTHONINSPECT": "1",
+                "PYTHONUSERBASE": hostile,
+                "LD_AUDIT": f"{hostile}/none.so",
+                "GLIBC_TUNABLES": "glibc.malloc.check=3",
+                "PATH": hostile,
+                "LC_ALL": "tr_TR.UTF-8",
+            },
+        )
+    )
     hardening = answer["environ"].pop("TAPDRAFT_HARDENING")
     assert answer["environ"] == {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+    }
     assert re.fullmatch(r"landlock=(\d+|none) seccomp=(on|none)", hardening)
     assert answer["encoding"] == "utf-8"
 
 
 def test_a_preloaded_library_is_not_loaded(stubbed: Site, tmp_path: Path) -> None:
     source, library = tmp_path / "evil.c", tmp_path / "evil.so"
-    source.write_text("#include <stdio.h>\n__attribute__((constructor))\n"
-                      'static void load(void) { fputs("evil", stdout); fflush(stdout); }')
+    source.write_text(
+        "#include <stdio.h>\n__attribute__((constructor))\n"
+        'static void load(void) { fputs("evil", stdout); fflush(stdout); }'
+    )
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
     evil = stubbed.write("/home/alice/evil.so", library.read_bytes(), mode=0o755)
     assert stubbed.run(["/bin/true"], user="alice", env={"LD_PRELOAD": evil}).stdout == "evil"
@@ -414,7 +494,10 @@ def fixed(name: str) -> list[str]:
     """A list of the launcher's paths, as the build fixed it."""
     lines = subprocess.run(
         [ROOT / "packaging/launcher-paths", f"{PREFIX}/lib/tapdraft", "/etc/tapdraft"],
-        check=True, capture_output=True, text=True).stdout.splitlines()
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
     [values] = [line.partition(name)[2] for line in lines if line.startswith(f"#define {name} ")]
     return re.findall('"(.*?)"', values)
 
@@ -436,15 +519,20 @@ def test_python_imports_from_the_fixed_folders_only(stubbed: Site, hostile: str)
 
 
 def test_all_that_the_real_helper_imports_is_checked() -> None:
-    code = ("import sys; sys.path[:0] = sys.argv[1:]\n"
-            "import tapdraft.helper.__main__, tapdraft.helper.preview\n"
-            "print(*{m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)})")
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
+        "import tapdraft.helper.__main__, tapdraft.helper.preview\n"
+        "print(*{m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)})"
+    )
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "tapdraft").mkdir()
         Path(folder, "tapdraft/helper").symlink_to(ROOT / "helper")
-        imported = subprocess.run(["/usr/bin/python3", "-I", "-S", "-c", code, folder,
-                                   *fixed("IMPORT_FOLDERS")],
-                                  check=True, capture_output=True, text=True).stdout.split()
+        imported = subprocess.run(
+            ["/usr/bin/python3", "-I", "-S", "-c", code, folder, *fixed("IMPORT_FOLDERS")],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.split()
     stdlib = fixed("IMPORT_FOLDERS")[0]
     trusted = (f"{folder}/tapdraft/", f"{stdlib}/", *fixed("TRUSTED_TREES"))
     assert len(imported) > 20
@@ -452,10 +540,21 @@ def test_all_that_the_real_helper_imports_is_checked() -> None:
 
 
 @pytest.mark.parametrize("spoil", ["chmod g+w", "chmod o+w", "chown alice"])
-@pytest.mark.parametrize("path", [
-    f"{HELPER}/__main__.py", HELPER, f"{PREFIX}/lib/tapdraft", f"{PREFIX}/lib", PREFIX, "/usr",
-    STDLIB, "/usr/lib/python3", "/usr/lib/python3/dist-packages/prctl.py",
-    "/usr/lib/python3/dist-packages"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{HELPER}/__main__.py",
+        HELPER,
+        f"{PREFIX}/lib/tapdraft",
+        f"{PREFIX}/lib",
+        PREFIX,
+        "/usr",
+        STDLIB,
+        "/usr/lib/python3",
+        "/usr/lib/python3/dist-packages/prctl.py",
+        "/usr/lib/python3/dist-packages",
+    ],
+)
 def test_files_that_others_could_change_are_refused(stubbed: Site, path: str, spoil: str) -> None:
     before = stubbed.path(path).stat()
     stubbed.run([*spoil.split(), path]).check()
@@ -467,12 +566,16 @@ def test_files_that_others_could_change_are_refused(stubbed: Site, path: str, sp
     found(start(stubbed))
 
 
-@pytest.mark.parametrize("plant", [
-    f"ln -s {STDLIB}/json/__init__.py", "mkfifo", "install -D -m 644 -o alice /dev/null",
-    "install -d -m 700 -o alice",
-])
-def test_files_added_to_the_helper_must_be_plain_and_root_s(
-        stubbed: Site, plant: str) -> None:
+@pytest.mark.parametrize(
+    "plant",
+    [
+        f"ln -s {STDLIB}/json/__init__.py",
+        "mkfifo",
+        "install -D -m 644 -o alice /dev/null",
+        "install -d -m 700 -o alice",
+    ],
+)
+def test_files_added_to_the_helper_must_be_plain_and_root_s(stubbed: Site, plant: str) -> None:
     extra = f"{HELPER}/extra"
     stubbed.run([*plant.split(), extra]).check()
     try:
@@ -517,8 +620,15 @@ def test_nothing_outside_the_stated_folders_is_looked_at(stubbed: Site, requires
     found(start(stubbed, before=(*trace, *become_alice(), "env"), user="root"))
     calls = stubbed.path("/tmp/trace").read_text().partition("landlock_restrict_self(")[2]
     paths = set(re.findall(r'^\d+ +(?!getcwd)\w+\((?:AT_FDCWD, )?"(.*?)"', calls, re.MULTILINE))
-    allowed = (*fixed("IMPORT_FOLDERS"), LAUNCHER, "/proc/self/", "/usr/share/zoneinfo/UTC",
-               "/usr/lib/", "/lib/", "/etc/ld.so.cache")
+    allowed = (
+        *fixed("IMPORT_FOLDERS"),
+        LAUNCHER,
+        "/proc/self/",
+        "/usr/share/zoneinfo/UTC",
+        "/usr/lib/",
+        "/lib/",
+        "/etc/ld.so.cache",
+    )
     assert len(paths) > 50
     assert sorted(path for path in paths if not path.startswith(allowed)) == []
 
@@ -549,30 +659,43 @@ assert ctypes.CDLL(None).prctl(22, 2, filter, 0, 0) == 0
     return (*filter_it, "/usr/bin/setpriv", *become_alice()[1:], "env")
 
 
-@pytest.mark.parametrize(("call", "option", "error", "hardening"), [
-    (LANDLOCK, 0, ENOSYS, "landlock=none seccomp=on"),
-    (LANDLOCK, 0, EOPNOTSUPP, "landlock=none seccomp=on"),
-    (PRCTL, PR_SET_SECCOMP, EINVAL, "seccomp=none"),
-])
+@pytest.mark.parametrize(
+    ("call", "option", "error", "hardening"),
+    [
+        (LANDLOCK, 0, ENOSYS, "landlock=none seccomp=on"),
+        (LANDLOCK, 0, EOPNOTSUPP, "landlock=none seccomp=on"),
+        (PRCTL, PR_SET_SECCOMP, EINVAL, "seccomp=none"),
+    ],
+)
 def test_a_kernel_without_a_hardening_is_used_and_said_so(
-        stubbed: Site, call: int, option: int, error: int, hardening: str) -> None:
+    stubbed: Site, call: int, option: int, error: int, hardening: str
+) -> None:
     answer = found(start(stubbed, before=pretend(call, option, error), user="root"))
     assert answer["environ"]["TAPDRAFT_HARDENING"].endswith(hardening)
 
 
-@pytest.mark.parametrize(("call", "option", "error"), [
-    (LANDLOCK, 0, EPERM), (PRCTL, PR_SET_NO_NEW_PRIVS, EPERM), (PRCTL, PR_SET_DUMPABLE, EPERM),
-    (CLOSE_RANGE, 3, ENOSYS), (SECCOMP, 1, EPERM), (SETITIMER, 0, EPERM),
-])
+@pytest.mark.parametrize(
+    ("call", "option", "error"),
+    [
+        (LANDLOCK, 0, EPERM),
+        (PRCTL, PR_SET_NO_NEW_PRIVS, EPERM),
+        (PRCTL, PR_SET_DUMPABLE, EPERM),
+        (CLOSE_RANGE, 3, ENOSYS),
+        (SECCOMP, 1, EPERM),
+        (SETITIMER, 0, EPERM),
+    ],
+)
 def test_a_check_that_cannot_be_done_is_a_refusal(
-        stubbed: Site, call: int, option: int, error: int) -> None:
+    stubbed: Site, call: int, option: int, error: int
+) -> None:
     result = start(stubbed, before=pretend(call, option, error), user="root")
     refused(result, CANNOT_CHECK, "could not ")
 
 
 @pytest.mark.parametrize("words", [("up", "web"), ("--fd=5",), ("attempt",)])
 def test_the_sanitizers_find_nothing_in_a_whole_start(
-        stubbed: Site, words: tuple[str, ...]) -> None:
+    stubbed: Site, words: tuple[str, ...]
+) -> None:
     pair = after("import socket; a, b = socket.socketpair(); os.dup2(a.fileno(), 5)")
     result = stubbed.run([*pair, f"{PREFIX}/asan", *words], user="alice")
     assert found(result)

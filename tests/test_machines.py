@@ -50,9 +50,13 @@ def accepted(
             argv[index] = "null"
     script = HERE / "qmp_quit.py"
     return subprocess.run(
-        [python, script, tmp_path / "qmp", *argv], capture_output=True, text=True, timeout=120,
-        check=False, cwd=tmp_path,
-    )  # fmt: skip
+        [python, script, tmp_path / "qmp", *argv],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=tmp_path,
+    )
 
 
 def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -127,11 +131,19 @@ def test_a_row_names_devices_of_one_kind() -> None:
 def test_yocto_users_find_their_machines_by_name() -> None:
     """Those of openembedded-core, each with the binary that runqemu would start."""
     binaries = {
-        "qemux86": "i386", "qemux86-64": "x86_64", "qemuarm": "arm", "qemuarmv5": "arm",
-        "qemuarm64": "aarch64", "qemumips": "mips", "qemumips64": "mips64", "qemuppc": "ppc",
-        "qemuppc64": "ppc64", "qemuriscv32": "riscv32", "qemuriscv64": "riscv64",
+        "qemux86": "i386",
+        "qemux86-64": "x86_64",
+        "qemuarm": "arm",
+        "qemuarmv5": "arm",
+        "qemuarm64": "aarch64",
+        "qemumips": "mips",
+        "qemumips64": "mips64",
+        "qemuppc": "ppc",
+        "qemuppc64": "ppc64",
+        "qemuriscv32": "riscv32",
+        "qemuriscv64": "riscv64",
         "qemuloongarch64": "loongarch64",
-    }  # fmt: skip
+    }
     for name, binary in binaries.items():
         assert MACHINES[name].binary == f"qemu-system-{binary}"
 
@@ -162,7 +174,7 @@ def _options(name: str) -> list[Option]:
 def test_what_is_missing_is_told_with_the_nearest_that_exists(tmp_path: Path) -> None:
     qemu_system = tmp_path / "qemu-system-x"
     qemu_system.write_text(
-        "#!/bin/sh\ncase $1 in -device) echo 'name \"virtio-net-pci\", bus PCI, alias \"net\"' ;;\n"
+        '#!/bin/sh\ncase $1 in -device) echo \'name "virtio-net-pci", bus PCI, alias "net"\' ;;\n'
         "-cpu) echo 'x86 Skylake-Client (alias)'; echo 'la464-loongarch-cpu' ;; esac\n"
     )
     qemu_system.chmod(0o755)
@@ -216,9 +228,14 @@ def test_a_compressed_disk_is_unpacked_into_a_file_without_a_name(
     rooms.mkdir()
     monkeypatch.setenv("TMPDIR", str(rooms))
     done = subprocess.run(
-        ["sh", script], input='qemu-io disk0 "read -v 0 512"\nquit\n', cwd=tmp_path, text=True,
-        capture_output=True, timeout=120, check=False,
-    )  # fmt: skip
+        ["sh", script],
+        input='qemu-io disk0 "read -v 0 512"\nquit\n',
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "61 2d 64 69 73 6b" in done.stdout  # a-disk
     assert list(rooms.iterdir()) == []

@@ -53,17 +53,24 @@ def test_an_isolated_guest_has_no_uplink_and_no_forwarding() -> None:
 @pytest.mark.parametrize(
     ("words", "group"),
     [
-        ("nat", 0x7403), ("routed", 0x7401), ("isolated", 0x7400),
-        ("nat host=open", 0x7407), ("routed host=open", 0x7405), ("isolated host=open", 0x7404),
+        ("nat", 0x7403),
+        ("routed", 0x7401),
+        ("isolated", 0x7400),
+        ("nat host=open", 0x7407),
+        ("routed host=open", 0x7405),
+        ("isolated host=open", 0x7404),
     ],
-)  # fmt: skip
+)
 def test_the_device_group_says_what_a_tap_may_do(words: str, group: int) -> None:
     assert group_of(parse(f"up a 10.0.0.1/30 10.0.0.2 {words}")) == group
 
 
 def test_no_request_has_the_group_in_which_taps_wait_to_be_deleted() -> None:
-    modes = [f"{mode} host={host}" for mode in ("nat", "routed", "isolated")
-             for host in ("open", "closed")]  # fmt: skip
+    modes = [
+        f"{mode} host={host}"
+        for mode in ("nat", "routed", "isolated")
+        for host in ("open", "closed")
+    ]
     groups = {group_of(parse(f"up a 10.0.0.1/30 10.0.0.2 {words}")) for words in modes}
     assert plan.DOOMED not in groups
 

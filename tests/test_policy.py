@@ -117,8 +117,12 @@ def test_a_section_names_users_or_groups_and_never_the_other_kind(
     monkeypatch.setattr(pwd, "getpwnam", users.__getitem__)
     monkeypatch.setattr(grp, "getgrnam", groups.__getitem__)
     monkeypatch.setattr(pwd, "getpwuid", lambda _uid: user)
-    for title, permitted in (("user me", True), ("group us", True), ("user us", False),
-                             ("group me", False)):  # fmt: skip
+    for title, permitted in (
+        ("user me", True),
+        ("group us", True),
+        ("user us", False),
+        ("group me", False),
+    ):
         assert decide(load(f"[{title}]\n{ALL}"), UP).permitted == permitted
 
 
@@ -154,8 +158,9 @@ def test_one_section_has_to_permit_the_whole_request(load: Load) -> None:
         "forwards = tcp:1-65535\n"
     )
     assert decide(load(halves), UP).permitted
-    assert not decide(load(halves.replace("nat, isolated", "isolated")),
-                      f"{UP} forward=tcp:80:80").permitted  # fmt: skip
+    assert not decide(
+        load(halves.replace("nat, isolated", "isolated")), f"{UP} forward=tcp:80:80"
+    ).permitted
 
 
 def test_a_caller_in_no_section_may_not_even_take_down(load: Load) -> None:
@@ -185,8 +190,9 @@ def test_a_uid_without_a_name_is_refused_whatever_its_groups_are(load: Load, uid
     for line in (UP, "down web"):
         ((_, permitted, reason),) = policy.decisions(sections, [parse(line)], caller, None)
         assert (permitted, reason) == (
-            False, f"the name service knows no uid {uid}, and the policy is about names"
-        )  # fmt: skip
+            False,
+            f"the name service knows no uid {uid}, and the policy is about names",
+        )
 
 
 @pytest.mark.parametrize(

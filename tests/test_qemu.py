@@ -144,6 +144,4 @@ def test_what_proves_kvm_ends_by_itself(name: str, requires: Callable[..., None]
     words = [word for option in qemu.proof(machine) for word in option.words()]
     argv = [word.replace("accel=kvm", "accel=tcg") for word in words]
     argv[argv.index("host")] = machine.cpu
-    subprocess.run(
-        [machine.binary, *argv], stdin=subprocess.DEVNULL, timeout=60, check=True
-    )
+    subprocess.run([machine.binary, *argv], stdin=subprocess.DEVNULL, timeout=60, check=True)

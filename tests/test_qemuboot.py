@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 FILES = sorted((HERE / "qemuboot").glob("*.qemuboot.conf"))
 NAMES = [file.name.partition(".")[0] for file in FILES]
 
+
 def imported(file: Path) -> tuple[Imported, Guest]:
     result = convert(str(file), file.parent)
     return result, parse(result.text.encode()).guests[0]
@@ -69,8 +70,10 @@ def test_paths_are_found_as_runqemu_finds_them(tmp_path: Path) -> None:
         tmp_path,
         "deploy_dir_image = ../deploy\nqb_default_kernel = bzImage\nqb_dtb = ../deploy/b.dtb\n"
         "qb_default_bios = none\nqb_default_fstype = ext4\n",
-        kernel="bzImage", image="image-20260101.ext4", dtb="b.dtb",
-    )  # fmt: skip
+        kernel="bzImage",
+        image="image-20260101.ext4",
+        dtb="b.dtb",
+    )
     result, guest = imported(file)
     assert guest.files == ("bzImage", "b.dtb", "image-20260101.ext4")
     assert not result.warnings
@@ -130,7 +133,7 @@ def test_what_is_not_usual_is_kept(tmp_path: Path) -> None:
         "qb_cmdline_ip_tap = ip=192.168.7.@CLIENT@::192.168.7.@GATEWAY@:255.255.255.0::eth1\n"
         "qb_slirp_opt = -netdev user,id=net0,hostfwd=tcp::5022-:22\n"
         "qb_rootfs_opt = -drive file=@ROOTFS@,if=mtd,format=raw -device other,drive=x\n",
-    )  # fmt: skip
+    )
     result, guest = imported(file)
     assert guest.card == ("-device", "e1000,netdev=net0,mac=52:54:00:00:00:01")
     assert guest.cpu == "qemu64,+ssse3"
@@ -233,10 +236,14 @@ def test_a_qemu_that_no_distribution_has_is_called_that(
 
 
 def test_the_second_guest_is_told_its_own_address(tmp_path: Path) -> None:
-    result, first = imported(conf(
-        tmp_path, "qb_default_kernel = bzImage\n"
-        "qb_cmdline_ip_tap = ip=192.168.7.@CLIENT@::192.168.7.@GATEWAY@:255.255.255.0::eth0:off\n"
-    ))  # fmt: skip
+    result, first = imported(
+        conf(
+            tmp_path,
+            "qb_default_kernel = bzImage\n"
+            "qb_cmdline_ip_tap = "
+            "ip=192.168.7.@CLIENT@::192.168.7.@GATEWAY@:255.255.255.0::eth0:off\n",
+        )
+    )
     table = result.text.partition("[guest.")[2].partition("]")[2]
     second = parse(f"{result.text}\n[guest.second]\n{table}".encode()).guests[1]
     for guest, client, host in ((first, 2, 1), (second, 4, 3)):
@@ -305,30 +312,68 @@ def test_serial_lines_are_filled_up_to_two(given: str, serial: list[str], tmp_pa
 
 # What each variable whose text reaches qemu could have a foreign file do.
 REACHING = (
-    "-monitor tcp:0.0.0.0:4444,server,nowait", "--monitor telnet::4444,server", "-qmp unix:/tmp/q",
-    "-qmp-pretty tcp::1,server", "-gdb tcp::1234", "-s", "-readconfig /tmp/c", "-runas nobody",
-    "-chardev socket,id=c,port=1,host=0.0.0.0,server=on", "-chardev pipe,id=c,path=/tmp/p",
-    "-chardev stdio,id=c,logfile=/tmp/l", "-serial tcp::4444,server", "-serial file:/tmp/l",
-    "-netdev tap,id=n,script=/tmp/s", "-netdev user,id=n,guestfwd=tcp:10.0.2.9:1-cmd:id",
-    "-net tap,script=/tmp/s", "-nic user,smb=/home", "-vnc :0", "-spice port=1", "-display vnc=:0",
-    "-drive file=/etc/passwd,format=raw", "-drive file=nbd:host:1,format=raw", "-hda ../../secret",
-    "-drive driver=nbd,host=h", "-blockdev driver=file,filename=x,node-name=n", "-virtfs local",
-    "-fsdev local,id=f,path=/", "-object secret,id=s,file=/etc/passwd", "-incoming exec:id",
-    "-object memory-backend-file,id=m,mem-path=/tmp/m,size=1M", "-semihosting", "-trace file=/t",
-    "-object filter-dump,id=f,netdev=net0,file=/tmp/d", "-device loader,file=/etc/passwd",
-    "-device vfio-pci,host=01:00.0", "-device usb-host,hostbus=1,hostaddr=1", "-D /tmp/log",
-    '-device {\\"driver\\":\\"usb-host\\"}', "-device vhost-vsock-pci,guest-cid=3",
-    "-device e1000,romfile=/etc/passwd", "-machine virt,dumpdtb=/d", "-daemonize", "-pidfile /x",
-    "-acpitable file=/etc/x", "-smbios file=/etc/x", "-fw_cfg name=opt/a,file=/etc/passwd",
-    "-dtb /etc/x", "-nographic /home/u/secret.img", "-no-such-option", "-plugin /tmp/p.so",
-    "-usbdevice disk:/etc/passwd", "-audiodev wav,id=a,path=/tmp/w", "-tpmdev emulator,id=t",
-    "-global e1000.romfile=/etc/passwd", "-device driver=usb-host",
-)  # fmt: skip
+    "-monitor tcp:0.0.0.0:4444,server,nowait",
+    "--monitor telnet::4444,server",
+    "-qmp unix:/tmp/q",
+    "-qmp-pretty tcp::1,server",
+    "-gdb tcp::1234",
+    "-s",
+    "-readconfig /tmp/c",
+    "-runas nobody",
+    "-chardev socket,id=c,port=1,host=0.0.0.0,server=on",
+    "-chardev pipe,id=c,path=/tmp/p",
+    "-chardev stdio,id=c,logfile=/tmp/l",
+    "-serial tcp::4444,server",
+    "-serial file:/tmp/l",
+    "-netdev tap,id=n,script=/tmp/s",
+    "-netdev user,id=n,guestfwd=tcp:10.0.2.9:1-cmd:id",
+    "-net tap,script=/tmp/s",
+    "-nic user,smb=/home",
+    "-vnc :0",
+    "-spice port=1",
+    "-display vnc=:0",
+    "-drive file=/etc/passwd,format=raw",
+    "-drive file=nbd:host:1,format=raw",
+    "-hda ../../secret",
+    "-drive driver=nbd,host=h",
+    "-blockdev driver=file,filename=x,node-name=n",
+    "-virtfs local",
+    "-fsdev local,id=f,path=/",
+    "-object secret,id=s,file=/etc/passwd",
+    "-incoming exec:id",
+    "-object memory-backend-file,id=m,mem-path=/tmp/m,size=1M",
+    "-semihosting",
+    "-trace file=/t",
+    "-object filter-dump,id=f,netdev=net0,file=/tmp/d",
+    "-device loader,file=/etc/passwd",
+    "-device vfio-pci,host=01:00.0",
+    "-device usb-host,hostbus=1,hostaddr=1",
+    "-D /tmp/log",
+    '-device {\\"driver\\":\\"usb-host\\"}',
+    "-device vhost-vsock-pci,guest-cid=3",
+    "-device e1000,romfile=/etc/passwd",
+    "-machine virt,dumpdtb=/d",
+    "-daemonize",
+    "-pidfile /x",
+    "-acpitable file=/etc/x",
+    "-smbios file=/etc/x",
+    "-fw_cfg name=opt/a,file=/etc/passwd",
+    "-dtb /etc/x",
+    "-nographic /home/u/secret.img",
+    "-no-such-option",
+    "-plugin /tmp/p.so",
+    "-usbdevice disk:/etc/passwd",
+    "-audiodev wav,id=a,path=/tmp/w",
+    "-tpmdev emulator,id=t",
+    "-global e1000.romfile=/etc/passwd",
+    "-device driver=usb-host",
+)
 
 
 @pytest.mark.parametrize("option", REACHING)
-@pytest.mark.parametrize("variable", ["qb_opt_append", "qb_graphics", "qb_network_device",
-                                      "qb_machine", "qb_rootfs_opt"])  # fmt: skip
+@pytest.mark.parametrize(
+    "variable", ["qb_opt_append", "qb_graphics", "qb_network_device", "qb_machine", "qb_rootfs_opt"]
+)
 def test_what_a_foreign_file_opens_beside_the_guest_is_told(
     variable: str, option: str, tmp_path: Path
 ) -> None:
@@ -340,7 +385,7 @@ def test_what_a_foreign_file_opens_beside_the_guest_is_told(
 
 
 def test_what_machine_configurations_usually_have_is_passed_on_without_a_word(
-    tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     for known in FILES:
         result, _ = imported(known)
@@ -356,9 +401,16 @@ def test_what_machine_configurations_usually_have_is_passed_on_without_a_word(
 
 
 @pytest.mark.parametrize(
-    "part", ["guestfwd=tcp:10.0.2.9:1-cmd:id", "smb=/home", "tftp=/home", "bootfile=../x",
-             "hostfwd=tcp:192.168.1.5:2222-:22", "hostfwd=tcp:[::]:2222-:22"]
-)  # fmt: skip
+    "part",
+    [
+        "guestfwd=tcp:10.0.2.9:1-cmd:id",
+        "smb=/home",
+        "tftp=/home",
+        "bootfile=../x",
+        "hostfwd=tcp:192.168.1.5:2222-:22",
+        "hostfwd=tcp:[::]:2222-:22",
+    ],
+)
 def test_what_reaches_beyond_qemus_own_network_is_told(part: str, tmp_path: Path) -> None:
     result, _ = imported(conf(tmp_path, f"qb_slirp_opt = -netdev user,id=net0,{part}\n"))
     assert [line for line in result.warnings if f":5: QB_SLIRP_OPT passes on {part}:" in line]
@@ -382,9 +434,18 @@ def test_a_link_that_leads_out_of_the_images_folder_is_told(tmp_path: Path) -> N
     assert f"image.ext4 is a link to {tmp_path}/secret, outside the image's folder" in told[0]
 
 
-@pytest.mark.parametrize("variable", ["image_name", "image_link_name", "kernel_imagetype",
-                                      "qb_default_fstype", "qb_default_bios", "qb_dtb",
-                                      "qb_default_kernel"])  # fmt: skip
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "image_name",
+        "image_link_name",
+        "kernel_imagetype",
+        "qb_default_fstype",
+        "qb_default_bios",
+        "qb_dtb",
+        "qb_default_kernel",
+    ],
+)
 @pytest.mark.parametrize("name", ["**x", "../../**/x", "[", "a" * 5000, "*", "?????"])
 def test_a_name_of_a_file_is_no_pattern_and_may_be_any(
     variable: str, name: str, tmp_path: Path

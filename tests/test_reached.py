@@ -63,9 +63,14 @@ def started(text: str, folder: Path, umask: int = 0) -> Iterator[Qmp]:
     script = folder / "script"
     script.write_text(scripts(parse(f"{BASE}{text}\n{more}".encode()).guests[0])["qemu"])
     process = subprocess.Popen(
-        ["sh", script], cwd=folder, stdin=subprocess.DEVNULL, umask=umask,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={"TMPDIR": str(rooms)},
-    )  # fmt: skip
+        ["sh", script],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        umask=umask,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={"TMPDIR": str(rooms)},
+    )
     try:
         running = Qmp(listening, process)
         assert list(rooms.iterdir()) == []
@@ -79,8 +84,18 @@ def started(text: str, folder: Path, umask: int = 0) -> Iterator[Qmp]:
         process.stderr.close()
 
 
-STRANGE = ["nbd:x", "fat:rw:x", "json:{}", "a,b", "a=b", "x:y", "ssh:x", "-x", "file:x",
-           "a,,readonly=on"]  # fmt: skip
+STRANGE = [
+    "nbd:x",
+    "fat:rw:x",
+    "json:{}",
+    "a,b",
+    "a=b",
+    "x:y",
+    "ssh:x",
+    "-x",
+    "file:x",
+    "a,,readonly=on",
+]
 
 
 @pytest.mark.parametrize("name", STRANGE)
@@ -94,8 +109,7 @@ def test_a_disk_and_a_firmware_are_the_files_of_just_that_name(
     with started(text, tmp_path) as running:
         blocks = {one["device"]: one["inserted"]["file"] for one in running.ask("query-block")}
         opened = {
-            os.path.realpath(link)
-            for link in Path(f"/proc/{running.process.pid}/fd").iterdir()
+            os.path.realpath(link) for link in Path(f"/proc/{running.process.pid}/fd").iterdir()
         }
     assert os.path.normpath(blocks["disk0"]) == name
     assert {str(tmp_path / name), str(tmp_path / f"{name}.fw")} <= opened

@@ -84,11 +84,20 @@ def test_folder_user_time_and_locale_change_no_byte(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         shutil.copy(GOLDEN / "quoting/description.toml", folder / "d.toml")
         subprocess.run(
-            [sys.executable, "-B", "-m", "tapdraft.generator", "render", "d.toml"], cwd=folder,
-            env={"PYTHONPATH": str(tmp_path / "lib"), "LC_ALL": locale, "TZ": zone,
-                 "PYTHONHASHSEED": seed, "HOME": str(folder), "PATH": "/usr/bin"},
-            check=True, capture_output=True, umask=0o077 if number else 0o022,
-        )  # fmt: skip
+            [sys.executable, "-B", "-m", "tapdraft.generator", "render", "d.toml"],
+            cwd=folder,
+            env={
+                "PYTHONPATH": str(tmp_path / "lib"),
+                "LC_ALL": locale,
+                "TZ": zone,
+                "PYTHONHASHSEED": seed,
+                "HOME": str(folder),
+                "PATH": "/usr/bin",
+            },
+            check=True,
+            capture_output=True,
+            umask=0o077 if number else 0o022,
+        )
         outputs.append(found(folder / "out"))
     assert outputs[0] == outputs[1] == rendered("quoting", "helper-run")
 
@@ -146,8 +155,13 @@ def test_scripts_can_be_run_and_sums_cannot_whatever_the_umask(tmp_path: Path) -
     finally:
         os.umask(before)
     modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.rglob("*") if p.is_file()}
-    assert modes == {"ifup": 0o755, "ifdown": 0o755, "qemu": 0o755, "run": 0o755,
-                     "SHA256SUMS": 0o644}  # fmt: skip
+    assert modes == {
+        "ifup": 0o755,
+        "ifdown": 0o755,
+        "qemu": 0o755,
+        "run": 0o755,
+        "SHA256SUMS": 0o644,
+    }
 
 
 def test_rendering_again_replaces_and_leaves_what_is_not_ours(tmp_path: Path) -> None:

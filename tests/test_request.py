@@ -151,10 +151,12 @@ BASES = st.one_of(
     st.just("up web 10.0.0.1/30 10.0.0.2"),
     st.builds(
         "{} {} {}{} {}".format,
-        *(st.sampled_from(words)
-          for words in (VERBS, LABELS, ADDRESSES.split(), PREFIXES, ADDRESSES.split())),
+        *(
+            st.sampled_from(words)
+            for words in (VERBS, LABELS, ADDRESSES.split(), PREFIXES, ADDRESSES.split())
+        ),
     ),
-)  # fmt: skip
+)
 
 
 @settings(max_examples=3000, derandomize=True, deadline=None)
@@ -175,11 +177,22 @@ def test_a_reason_is_found_for_what_is_refused_and_for_nothing_else(
 @pytest.mark.parametrize(
     "words",
     [
-        "uplink=lo0", "uplink=allied", "uplink=default0", "uplink=.a", "uplink=a..", "uplink=td",
-        "uplink=fifteenletters1", "mtu=68", "mtu=65521", "queues=256", "host=closed", "isolated",
-        "forward=tcp:65535:1 forward=udp:65535:1", "uplink=eth0 uplink=eth1 host=open routed",
+        "uplink=lo0",
+        "uplink=allied",
+        "uplink=default0",
+        "uplink=.a",
+        "uplink=a..",
+        "uplink=td",
+        "uplink=fifteenletters1",
+        "mtu=68",
+        "mtu=65521",
+        "queues=256",
+        "host=closed",
+        "isolated",
+        "forward=tcp:65535:1 forward=udp:65535:1",
+        "uplink=eth0 uplink=eth1 host=open routed",
     ],
-)  # fmt: skip
+)
 def test_what_is_right_to_its_bounds_is_taken(words: str) -> None:
     request = parse(f"up web 10.0.0.1/30 10.0.0.2 {words}")
     check(request.line)

@@ -74,9 +74,7 @@ def script(tmp_path: Path, requires: Callable[..., None]) -> Path:
 
 
 def as_qemu(script: Path, text: str) -> None:
-    (script.parent / "qemu").write_text(
-        f"#!/bin/sh\n[ \"${{1:-}}\" != --check ] || exit 0\n{text}\n"
-    )
+    (script.parent / "qemu").write_text(f'#!/bin/sh\n[ "${{1:-}}" != --check ] || exit 0\n{text}\n')
     (script.parent / "qemu").chmod(0o755)
 
 
@@ -129,8 +127,13 @@ def test_what_runs_as_the_user_cannot_type_into_roots_terminal(how: str, script:
 
 def test_without_a_terminal_the_session_has_none_and_input_and_status_pass(script: Path) -> None:
     as_qemu(script, f'{PYTHON} "${{0%/*}}/attack.py" /dev/console; cat; exit 9')
-    done = subprocess.run([script, "nobody"], input=b"\x00typed\n\x04", capture_output=True,
-                          timeout=LIMIT, check=False)  # fmt: skip
+    done = subprocess.run(
+        [script, "nobody"],
+        input=b"\x00typed\n\x04",
+        capture_output=True,
+        timeout=LIMIT,
+        check=False,
+    )
     assert done.returncode == 9
     assert b"controlling none" in done.stdout
     assert b"terminal" not in done.stdout
@@ -145,10 +148,11 @@ def test_a_signal_for_run_reaches_what_runs_as_the_user(terminal: bool, script: 
     as_qemu(script, f"trap 'exit 5' TERM\n: > '{ready}'\nread -r never")
     inner = pty.openpty() if terminal else None
     process = subprocess.Popen(
-        [script, "nobody"], start_new_session=True,
+        [script, "nobody"],
+        start_new_session=True,
         stdin=inner[1] if inner else subprocess.PIPE,
         stdout=inner[1] if inner else subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     ready.read_text()
     process.send_signal(signal.SIGTERM)
     assert process.wait(LIMIT) == 5

@@ -48,16 +48,18 @@ def test_every_shell_can_read_every_script(shell: str, requires: Callable[..., N
 
 def test_shellcheck_has_nothing_to_say(requires: Callable[..., None]) -> None:
     requires("shellcheck")
-    done = subprocess.run(["shellcheck", "-s", "sh", "-x", *SCRIPTS], capture_output=True,
-                          text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        ["shellcheck", "-s", "sh", "-x", *SCRIPTS], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
     assert not [script for script in SCRIPTS if "shellcheck disable" in Path(script).read_text()]
 
 
 def test_checkbashisms_has_nothing_to_say(requires: Callable[..., None]) -> None:
     requires("checkbashisms")
-    done = subprocess.run(["checkbashisms", "-p", *SCRIPTS], capture_output=True, text=True,
-                          check=False)  # fmt: skip
+    done = subprocess.run(
+        ["checkbashisms", "-p", *SCRIPTS], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -119,10 +121,15 @@ def test_qemu_gets_every_argument_as_the_description_has_it(
         text = copy.read_text().replace(f"{code} {variables}", quote(str(copy)) + " /dev/null")
         copy.write_text(text)
     subprocess.run(
-        [*SHELLS[shell], copy], check=True, capture_output=True,
-        env={"TAPDRAFT_FILES": str(files), "WRITTEN": str(tmp_path / "argv"),
-             "KVM_PROOF": "true" if kvm == "works" else "false"},
-    )  # fmt: skip
+        [*SHELLS[shell], copy],
+        check=True,
+        capture_output=True,
+        env={
+            "TAPDRAFT_FILES": str(files),
+            "WRITTEN": str(tmp_path / "argv"),
+            "KVM_PROOF": "true" if kvm == "works" else "false",
+        },
+    )
     found = (tmp_path / "argv").read_text().replace(f"{files}/srv/", "/srv/").split("\0")[:-1]
     accel, cpu = f"kvm{machine.kvm_machine}", guest.cpu or "host"
     if kvm != "works":
@@ -131,7 +138,7 @@ def test_qemu_gets_every_argument_as_the_description_has_it(
     here = doubled(str(folder))
     assert found == qemu.argv(
         guest, attach, accel=accel, cpu=cpu, here=here, firmware=str(copy), vars="/dev/null"
-    )  # fmt: skip
+    )
 
 
 def test_qemu_is_not_started_without_the_guests_files(tmp_path: Path) -> None:
@@ -162,9 +169,12 @@ def test_text_beside_a_variable_of_the_scripts_stays_text(
     program(tmp_path / "bin/qemu-system-x86_64", FAKE_QEMU)
     copy = staged(tmp_path / "rendered", tmp_path)
     subprocess.run(
-        [*SHELLS[shell], copy], check=True, capture_output=True, cwd=tmp_path,
+        [*SHELLS[shell], copy],
+        check=True,
+        capture_output=True,
+        cwd=tmp_path,
         env={"WRITTEN": str(tmp_path / "argv")},
-    )  # fmt: skip
+    )
     found = (tmp_path / "argv").read_text().split("\0")
     assert found[found.index(option) + 1].startswith(value)
     assert not (tmp_path / "canary").exists()
@@ -238,9 +248,12 @@ class Run:
 
     def start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            self.argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=self.env,
-        )  # fmt: skip
+        )
 
     def locks(self) -> list[Path]:
         return list(self.folder.glob(".tapdraft-run-*"))
@@ -286,9 +299,13 @@ def test_run_with_a_closed_stream_says_so_and_starts_nothing(
     requires(SHELLS[shell][0])
     run = Run(tmp_path, how, shell)
     done = subprocess.run(
-        ["sh", "-c", f'exec "$@" nobody {closed}', "sh", *run.argv], capture_output=True,
-        stdin=subprocess.DEVNULL, text=True, timeout=20, check=False,
-    )  # fmt: skip
+        ["sh", "-c", f'exec "$@" nobody {closed}', "sh", *run.argv],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=20,
+        check=False,
+    )
     assert done.returncode == 4
     assert done.stderr == (
         f"error: standard {said} is closed\nhint: start this with {closed[0]} /dev/null\n"
@@ -431,14 +448,19 @@ def test_run_says_what_is_missing_before_it_makes_the_tap(
     # The machine's own must not be found in the place of one that is missing.
     text = (tmp_path / "qemu").read_text().replace("qemu-system-x86_64", "qemu-stand-in")
     (tmp_path / "qemu").write_text(text)
-    told = {"qemu": "error: qemu-stand-in is not installed",
-            "file": "error: no file any.img can be read here",
-            "tapdraft": "error: tapdraft is not here",
-            "helper": "error: tapdraft-helper is not installed",
-            "": ""}[missing]  # fmt: skip
+    told = {
+        "qemu": "error: qemu-stand-in is not installed",
+        "file": "error: no file any.img can be read here",
+        "tapdraft": "error: tapdraft is not installed",
+        "helper": "error: tapdraft-helper is not installed",
+        "": "",
+    }[missing]
     log = f'echo "${{0##*/}}" "$1" >> "{run.log}"'
-    for name, kind, says in (("qemu-stand-in", "qemu", ""), ("tapdraft", "tapdraft", "ready"),
-                             ("tapdraft-helper", "helper", "td-any is up")):  # fmt: skip
+    for name, kind, says in (
+        ("qemu-stand-in", "qemu", ""),
+        ("tapdraft", "tapdraft", "ready"),
+        ("tapdraft-helper", "helper", "td-any is up"),
+    ):
         if kind != missing:
             program(tmp_path / "bin" / name, f"#!/bin/sh\n{log}\necho {says}\n")
     if missing != "file":
@@ -463,13 +485,16 @@ def test_what_answers_dhcp_and_is_killed_is_started_again_and_run_says_so(
     (tmp_path / "td-any").mkdir()
     (tmp_path / "td-any/ifindex").write_text("7\n")
     lives = "false" if always else f"[ -e '{tmp_path}/second' ]"
-    run.program("bin/tapdraft", f"""echo ready
+    run.program(
+        "bin/tapdraft",
+        f"""echo ready
 exec > /dev/null
 if {lives}; then
     exec sleep 600
 fi
 : > '{tmp_path}/second'
-kill -KILL $$""")
+kill -KILL $$""",
+    )
     run.program("qemu", "read -r go")
     process = run.start()
     assert process.stderr is not None

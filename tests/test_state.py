@@ -19,13 +19,21 @@ def host(addresses: str = "", routes: str = "") -> State:
 @pytest.mark.parametrize(
     ("there", "clash"),
     [
-        ("192.168.7.0/30", True), ("192.168.7.3/32", True), ("192.168.7.0/32", True),
-        ("192.168.0.0/16", True), ("192.168.6.0/23", True), ("192.0.0.0/2", True),
-        ("192.168.6.252/30", False), ("192.168.7.4/30", False), ("192.168.7.4/32", False),
-        ("0.0.0.0/0", False), ("128.0.0.0/1", False), ("", False),
+        ("192.168.7.0/30", True),
+        ("192.168.7.3/32", True),
+        ("192.168.7.0/32", True),
+        ("192.168.0.0/16", True),
+        ("192.168.6.0/23", True),
+        ("192.0.0.0/2", True),
+        ("192.168.6.252/30", False),
+        ("192.168.7.4/30", False),
+        ("192.168.7.4/32", False),
+        ("0.0.0.0/0", False),
+        ("128.0.0.0/1", False),
+        ("", False),
         ("172.16.0.0/12 192.168.7.2/32 192.168.8.0/24", True),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("routed", [True, False])
 def test_what_the_host_has_or_routes_is_not_given_to_a_guest(
     there: str, clash: bool, routed: bool

@@ -40,7 +40,11 @@ class Method(Protocol):
 from . import cloud_init, cmdline, credential, dhcp, kernel, none  # noqa: E402  they need the above
 
 METHODS: dict[str, Method] = {
-    "kernel": kernel, "dhcp": dhcp, "cloud-init": cloud_init, "credential": credential,
-    "cmdline": cmdline, "none": none,
-}  # fmt: skip
+    "kernel": kernel,
+    "dhcp": dhcp,
+    "cloud-init": cloud_init,
+    "credential": credential,
+    "cmdline": cmdline,
+    "none": none,
+}
 WORDS = (AUTO, *METHODS)

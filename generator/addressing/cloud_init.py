@@ -24,9 +24,10 @@ NODE = "seed0"
 
 def adds(guest: "Guest") -> Addition:
     disk = word(
-        f"driver=vvfat,node-name={NODE},dir=", Variable.HERE,
+        f"driver=vvfat,node-name={NODE},dir=",
+        Variable.HERE,
         f"/{FOLDER},label=CIDATA,read-only=on",
-    )  # fmt: skip
+    )
     return Addition(
         options=(
             ("-blockdev", disk),

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 
 def adds(guest: "Guest") -> Addition:
-    return Addition(beside=("tapdraft", "dhcp", *responder(guest)),
-                    as_root=dnsmasq(guest))  # fmt: skip
+    return Addition(beside=("tapdraft", "dhcp", *responder(guest)), as_root=dnsmasq(guest))
 
 
 def objection(_: "Guest") -> tuple[str, str]:

@@ -111,8 +111,11 @@ class Seen:
         return self._of_any_maker()
 
     def _maker(self) -> str:
-        known = {"scripts/functions": "initramfs-tools", "dracut": "dracut",
-                 "init_functions": "mkinitcpio"}  # fmt: skip
+        known = {
+            "scripts/functions": "initramfs-tools",
+            "dracut": "dracut",
+            "init_functions": "mkinitcpio",
+        }
         return next((maker for name, maker in known.items() if name in self._names), "")
 
     def _of_any_maker(self) -> Reader:

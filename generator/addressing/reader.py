@@ -40,6 +40,9 @@ def start(keys: Mapping[str, Any]) -> Start:
     boot = "nfs" if keys.get("nfs") or named.get("root") == "/dev/nfs" else "local"
     card = keys.get("nic") or MACHINES[keys.get("machine", "x86_64")].nic
     return Start(
-        keys["kernel"], keys.get("initrd", ""), named.get("rdinit", "init").strip("/"),
-        named.get("boot", boot), str(card).startswith("virtio-net"),
-    )  # fmt: skip
+        keys["kernel"],
+        keys.get("initrd", ""),
+        named.get("rdinit", "init").strip("/"),
+        named.get("boot", boot),
+        str(card).startswith("virtio-net"),
+    )

@@ -83,12 +83,16 @@ def _lzma() -> Decoder:
 
 # As what they unpack begins. lzma has no magic: these are its usual properties.
 DECODERS: dict[bytes, Callable[[], Decoder]] = {
-    b"\x1f\x8b\x08": _Gzip, b"\xfd7zXZ\0": _lzma, b"BZh": bz2.BZ2Decompressor,
+    b"\x1f\x8b\x08": _Gzip,
+    b"\xfd7zXZ\0": _lzma,
+    b"BZh": bz2.BZ2Decompressor,
     b"\x5d\0\0": _lzma,
-}  # fmt: skip
+}
 OTHERS = {
-    b"\x02\x21\x4c\x18": "lz4", b"\x04\x22\x4d\x18": "lz4", b"\x89LZO": "lzo",
-}  # fmt: skip
+    b"\x02\x21\x4c\x18": "lz4",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"\x89LZO": "lzo",
+}
 
 
 def decoder(start: bytes) -> Decoder | None:

@@ -167,9 +167,12 @@ class _Program:
     def __init__(self, program: str) -> None:
         self._process = subprocess.Popen(
             [program, "-dcq", f"--memory={MEMORY >> 20}MB", "--no-progress"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={"PATH": PATH}, bufsize=0,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"PATH": PATH},
+            bufsize=0,
+        )
         assert self._process.stdin and self._process.stdout  # noqa: S101, PT018  for the types
         self._to, self._from = self._process.stdin, self._process.stdout
         os.set_blocking(self._to.fileno(), False)

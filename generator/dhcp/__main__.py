@@ -25,10 +25,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--address", required=True, type=IPv4Address, help="of the guest")
     add("--prefix", required=True, type=int, help="length of the network's prefix on the tap")
     add("--router", required=True, type=IPv4Address, help="the host's address on the tap")
-    add("--server", type=IPv4Address,
-        help="the host's address on the tap, if the router is another machine")
-    add("--dns", type=IPv4Address, action="append",
-        help="name server, may be repeated; the host's own if none is given")  # fmt: skip
+    add(
+        "--server",
+        type=IPv4Address,
+        help="the host's address on the tap, if the router is another machine",
+    )
+    add(
+        "--dns",
+        type=IPv4Address,
+        action="append",
+        help="name server, may be repeated; the host's own if none is given",
+    )
     add("--host-name", default="", help="of the guest")
     add("--domain", default="")
     add("--mtu", type=int, default=1500)
@@ -58,10 +65,17 @@ def main(argv: Sequence[str]) -> int:
     given = _parser().parse_args(argv)
     try:
         lease = Lease(
-            mac=given.mac, address=given.address, prefix=given.prefix, router=given.router,
-            server=given.server or given.router, dns=tuple(given.dns or host_resolvers()),
-            host_name=given.host_name, domain=given.domain, mtu=given.mtu, seconds=given.lease,
-        )  # fmt: skip
+            mac=given.mac,
+            address=given.address,
+            prefix=given.prefix,
+            router=given.router,
+            server=given.server or given.router,
+            dns=tuple(given.dns or host_resolvers()),
+            host_name=given.host_name,
+            domain=given.domain,
+            mtu=given.mtu,
+            seconds=given.lease,
+        )
         ready = go_on_alone if given.background else tell_ready
         serve(lease, given.tap, quiet=given.quiet, ready=ready)
     except ValueError as error:

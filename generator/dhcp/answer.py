@@ -125,9 +125,11 @@ def _release(lease: Lease, request: Request) -> Answer:
 
 
 _HANDLERS = {
-    message.DISCOVER: _discover, message.INFORM: _inform, message.DECLINE: _decline,
+    message.DISCOVER: _discover,
+    message.INFORM: _inform,
+    message.DECLINE: _decline,
     message.RELEASE: _release,
-}  # fmt: skip
+}
 
 
 def _give(lease: Lease, request: Request, kind: int, note: str) -> Answer:
@@ -154,8 +156,9 @@ def _head(lease: Lease, request: Request, kind: int) -> Iterator[tuple[int, byte
         yield message.CLIENT_IDENTIFIER, request.options[message.CLIENT_IDENTIFIER]
 
 
-def _options(lease: Lease, request: Request, kind: int, *,
-             times: bool) -> Iterator[tuple[int, bytes]]:  # fmt: skip
+def _options(
+    lease: Lease, request: Request, kind: int, *, times: bool
+) -> Iterator[tuple[int, bytes]]:
     """All options of an answer: first what must be in it, then what is wanted, in the client's
     order."""
     yield from _head(lease, request, kind)

@@ -12,9 +12,7 @@ SECONDS = 10.0  # one line in so much time
 class Bucket:
     """Tokens: `most` at once, and then `rate` in a second."""
 
-    def __init__(
-        self, most: int, rate: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, most: int, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._rate, self._clock = most, rate, clock
         self._left, self._at = float(most), clock()
 

@@ -34,9 +34,14 @@ _COOKIE = b"\x63\x82\x53\x63"
 _HEADER = struct.Struct("!4BIHH4s4s4s4s16s64s128s4s")
 # The lengths that these options must have; of the others any.
 _LENGTHS = {
-    REQUESTED_ADDRESS: (4, 4), OVERLOAD: (1, 1), MESSAGE_TYPE: (1, 1), SERVER: (4, 4),
-    WANTED: (1, 255), LARGEST_MESSAGE: (2, 2), CLIENT_IDENTIFIER: (2, 255),
-}  # fmt: skip
+    REQUESTED_ADDRESS: (4, 4),
+    OVERLOAD: (1, 1),
+    MESSAGE_TYPE: (1, 1),
+    SERVER: (4, 4),
+    WANTED: (1, 255),
+    LARGEST_MESSAGE: (2, 2),
+    CLIENT_IDENTIFIER: (2, 255),
+}
 
 
 class Malformed(ValueError):
@@ -74,8 +79,23 @@ def parse(packet: bytes) -> Request:
     """The message from a client that these bytes are; Malformed if they are none."""
     if not _HEADER.size < len(packet) <= LARGEST:
         raise Malformed(f"{'more' if len(packet) > LARGEST else 'less'} than a message")
-    (op, hardware_type, hardware_length, hops, xid, _, flags, client, _, _, relay, hardware,
-     sname, file, cookie) = _HEADER.unpack_from(packet)  # fmt: skip
+    (
+        op,
+        hardware_type,
+        hardware_length,
+        hops,
+        xid,
+        _,
+        flags,
+        client,
+        _,
+        _,
+        relay,
+        hardware,
+        sname,
+        file,
+        cookie,
+    ) = _HEADER.unpack_from(packet)
     if op != _BOOTREQUEST or cookie != _COOKIE:
         raise Malformed("not a message of a DHCP client")
     if (hardware_type, hardware_length) != (_ETHERNET, 6):
@@ -89,8 +109,16 @@ def parse(packet: bytes) -> Request:
             _check(options)
     if MESSAGE_TYPE not in options:
         raise Malformed("no message type")
-    return Request(options[MESSAGE_TYPE][0], xid, flags, hops, IPv4Address(client),
-                   IPv4Address(relay), hardware[:6], options)  # fmt: skip
+    return Request(
+        options[MESSAGE_TYPE][0],
+        xid,
+        flags,
+        hops,
+        IPv4Address(client),
+        IPv4Address(relay),
+        hardware[:6],
+        options,
+    )
 
 
 def _options(field: bytes, options: dict[int, bytes]) -> dict[int, bytes]:
@@ -118,13 +146,32 @@ def _check(options: dict[int, bytes]) -> None:
             raise Malformed(f"a bad option {code}")
 
 
-def reply(request: Request, options: Iterable[tuple[int, bytes]], *, client: IPv4Address = NOBODY,
-          yours: IPv4Address = NOBODY) -> bytes:  # fmt: skip
+def reply(
+    request: Request,
+    options: Iterable[tuple[int, bytes]],
+    *,
+    client: IPv4Address = NOBODY,
+    yours: IPv4Address = NOBODY,
+) -> bytes:
     """The message that answers `request`. Options that the client has no room for are left out,
     so the important ones come first; none is longer than 255 bytes."""
     packet = _HEADER.pack(
-        _BOOTREPLY, _ETHERNET, 6, 0, request.xid, 0, request.flags, client.packed, yours.packed,
-        NOBODY.packed, NOBODY.packed, request.hardware, b"", b"", _COOKIE)  # fmt: skip
+        _BOOTREPLY,
+        _ETHERNET,
+        6,
+        0,
+        request.xid,
+        0,
+        request.flags,
+        client.packed,
+        yours.packed,
+        NOBODY.packed,
+        NOBODY.packed,
+        request.hardware,
+        b"",
+        b"",
+        _COOKIE,
+    )
     for code, value in options:
         option = bytes((code, len(value))) + value
         if len(packet) + len(option) < request.room:

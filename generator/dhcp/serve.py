@@ -51,9 +51,15 @@ def to_stderr(line: str) -> None:
         print(f"dhcp: {line}", file=sys.stderr, flush=True)
 
 
-def serve(lease: Lease, tap: str, *, ready: Callable[[], None] = tell_ready,
-          log: Log = to_stderr, quiet: bool = False,
-          clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
+def serve(
+    lease: Lease,
+    tap: str,
+    *,
+    ready: Callable[[], None] = tell_ready,
+    log: Log = to_stderr,
+    quiet: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     """Answer the guest on `tap` until the tap is gone, or SIGTERM or SIGINT comes.
 
     `ready` is called once, when every packet from then on is answered. `log` gets a line for each

@@ -14,15 +14,43 @@ from . import words
 
 # Options of qemu that take no value: a word behind one is a disk's file.
 _ALONE = (
-    "-snapshot", "-no-reboot", "-no-shutdown", "-nographic", "-usb", "-show-cursor", "-enable-kvm",
-    "-nodefaults", "-no-user-config", "-S", "-no-acpi", "-no-hpet",
-)  # fmt: skip
+    "-snapshot",
+    "-no-reboot",
+    "-no-shutdown",
+    "-nographic",
+    "-usb",
+    "-show-cursor",
+    "-enable-kvm",
+    "-nodefaults",
+    "-no-user-config",
+    "-S",
+    "-no-acpi",
+    "-no-hpet",
+)
 # Those with a value that is about hardware, as far as it names nothing outside.
 _HARDWARE = (
-    "-device", "-machine", "-M", "-cpu", "-smp", "-m", "-global", "-vga", "-rtc", "-boot",
-    "-k", "-icount", "-accel", "-watchdog", "-watchdog-action", "-soundhw", "-g", "-name",
-    "-uuid", "-numa", "-append",
-)  # fmt: skip
+    "-device",
+    "-machine",
+    "-M",
+    "-cpu",
+    "-smp",
+    "-m",
+    "-global",
+    "-vga",
+    "-rtc",
+    "-boot",
+    "-k",
+    "-icount",
+    "-accel",
+    "-watchdog",
+    "-watchdog-action",
+    "-soundhw",
+    "-g",
+    "-name",
+    "-uuid",
+    "-numa",
+    "-append",
+)
 _FILES = ("-bios", "-dtb", "-kernel", "-initrd", "-hw-dtb")
 _DISKS = ("-drive", "-hda", "-hdb", "-hdc", "-hdd", "-cdrom", "-sd", "-mtdblock", "-pflash")
 # What of these leads nowhere but to the terminal or the window.
@@ -33,14 +61,14 @@ _CLOSED = {
     "-usbdevice": r"tablet|mouse|keyboard|wacom-tablet|ccid",
     # Without server=on it connects, here to a port that is the user's to open.
     "-chardev": r"(null|stdio|vc|ringbuf)(,(id|mux|size)=\w+)*"
-                r"|socket(,(id=\w+|port=[0-9]+|host=127\.0\.0\.1|nodelay=on))*",
+    r"|socket(,(id=\w+|port=[0-9]+|host=127\.0\.0\.1|nodelay=on))*",
     "-object": r"(rng-random(,(id=\w+|filename=/dev/u?random))*|can-bus,id=\w+"
-               r"|rng-builtin,id=\w+|memory-backend-ram(,[a-z]+=\w+)*|cryptodev-backend,id=\w+)",
+    r"|rng-builtin,id=\w+|memory-backend-ram(,[a-z]+=\w+)*|cryptodev-backend,id=\w+)",
     "-net": r"nic(,(netdev|model|macaddr|vlan|name|id)=[^,]*)*",
     "-display": r"(none|gtk|sdl|curses|egl-headless)(,[a-z-]+=\w+)*",
     "-audiodev": r"(none|alsa|pa|pipewire|sdl|oss|jack),id=\w+",
     "-audio": r"(none|alsa|pa|pipewire|sdl|oss|jack)(,model=\w+)?",
-}  # fmt: skip
+}
 # Properties that name a file, whatever device or board has them, and those of something else.
 _FILE = re.compile(r"[\w.-]*(file|filename|path|dir|backing|dumpdtb|dtb|firmware|kernel|initrd)")
 _PLACE = re.compile(r"[\w.-]*(host|fd|server|socket|url|sysfsdev|driver)")

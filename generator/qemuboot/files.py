@@ -92,8 +92,11 @@ class Files:
             found = [self.deploy / begin]
             if rest:
                 # What the file says is a name, and no pattern that could match all that there is.
-                found = [] if os.path.isabs(begin) else sorted(
-                    self.deploy.glob(f"{glob.escape(begin)}{rest}"))  # fmt: skip
+                found = (
+                    []
+                    if os.path.isabs(begin)
+                    else sorted(self.deploy.glob(f"{glob.escape(begin)}{rest}"))
+                )
             # os.path's: a name that the system refuses is one that is not there.
             for path in found:
                 if os.path.isfile(path):

@@ -14,10 +14,15 @@ from .writing import Key
 _NO_MEM = ("qemumips", "qemux86", "qemuloongarch64")
 # qemu(1): what each of these is short for.
 _SHORT = {
-    "-hda": "index=0,media=disk", "-hdb": "index=1,media=disk", "-hdc": "index=2,media=disk",
-    "-hdd": "index=3,media=disk", "-cdrom": "index=2,media=cdrom", "-sd": "if=sd",
-    "-mtdblock": "if=mtd", "-pflash": "if=pflash",
-}  # fmt: skip
+    "-hda": "index=0,media=disk",
+    "-hdb": "index=1,media=disk",
+    "-hdc": "index=2,media=disk",
+    "-hdd": "index=3,media=disk",
+    "-cdrom": "index=2,media=cdrom",
+    "-sd": "if=sd",
+    "-mtdblock": "if=mtd",
+    "-pflash": "if=pflash",
+}
 _MEMORY = re.compile("([1-9][0-9]{0,7})([MmGg]?)")
 
 
@@ -94,8 +99,9 @@ def _append(keys: Keys) -> None:
     if keys.value("QB_NET") != "none":
         line.append("@IP@")
     # 115200;ttyS0
-    consoles = [entry.split(";")[1] for entry in keys.value("SERIAL_CONSOLES").split()
-                if ";" in entry]  # fmt: skip
+    consoles = [
+        entry.split(";")[1] for entry in keys.value("SERIAL_CONSOLES").split() if ";" in entry
+    ]
     if consoles:
         line.append("@CONSOLE@")
         keys.add("console", consoles)
@@ -133,8 +139,11 @@ def disk(keys: Keys) -> None:
         return
     if keys.files.fstype == "nfs":
         more = keys.value("QB_NFSROOTFS_EXTRA_OPT")
-        keys.add("nfs", f"{image},nfsvers=3,tcp{',' + more.lstrip(',') if more else ''}",
-                 "export it first: see tapdraft-runqemu(7)")  # fmt: skip
+        keys.add(
+            "nfs",
+            f"{image},nfsvers=3,tcp{',' + more.lstrip(',') if more else ''}",
+            "export it first: see tapdraft-runqemu(7)",
+        )
         keys.add("host", "open", "so that the guest reaches the host's NFS server")
         return
     if keys.files.fstype in ("cpio.gz", "cpio"):
@@ -147,8 +156,7 @@ def disk(keys: Keys) -> None:
         keys.add("snapshot", True, "compressed: what the guest writes goes when qemu ends")
     found = _as_drives(keys.split("QB_ROOTFS_OPT", _drive(keys, options, image)))
     if any("@ROOTFS@" in word for word in found):
-        keys.guest.append(Key("disk", {"file": keys.path(image), "bus": "qemu"},
-                              "@DISK0@ in qemu"))  # fmt: skip
+        keys.guest.append(Key("disk", {"file": keys.path(image), "bus": "qemu"}, "@DISK0@ in qemu"))
     keys.qemu += [_with_format(word, image).replace("@ROOTFS@", "@DISK0@") for word in found]
 
 
@@ -180,14 +188,20 @@ def _drive(keys: Keys, options: str, image: Path) -> str:
     extra = f",{extra.lstrip(',')}" if extra else ""
     drive = keys.value("QB_DRIVE_TYPE", "/dev/sd")
     if drive.startswith("/dev/sd"):
-        return (f"-drive if=none,id=hd,file=@ROOTFS@,format={form} "
-                f"-device virtio-scsi-pci,id=scsi -device scsi-hd,drive=hd{extra}")  # fmt: skip
+        return (
+            f"-drive if=none,id=hd,file=@ROOTFS@,format={form} "
+            f"-device virtio-scsi-pci,id=scsi -device scsi-hd,drive=hd{extra}"
+        )
     if drive.startswith("/dev/hd"):
         return f"-drive file=@ROOTFS@,format={form}"
     if drive.startswith("/dev/mmcblk"):
-        return (f"-drive id=sdcard0,if=none,file=@ROOTFS@,format={form} "
-                "-device sdhci-pci -device sd-card,drive=sdcard0")  # fmt: skip
+        return (
+            f"-drive id=sdcard0,if=none,file=@ROOTFS@,format={form} "
+            "-device sdhci-pci -device sd-card,drive=sdcard0"
+        )
     if drive.startswith("/dev/vdb"):
-        return (f"-drive id=disk0,file=@ROOTFS@,if=none,format={form} "
-                f"-device virtio-blk-device,drive=disk0{extra}")  # fmt: skip
+        return (
+            f"-drive id=disk0,file=@ROOTFS@,if=none,format={form} "
+            f"-device virtio-blk-device,drive=disk0{extra}"
+        )
     return f"-drive if=virtio,file=@ROOTFS@,format={form}"

@@ -13,22 +13,48 @@ from .writing import Key
 
 # For looking up files, or about the build: without a meaning of their own.
 LOOKED_UP = (
-    "DEPLOY_DIR_IMAGE", "IMAGE_LINK_NAME", "IMAGE_NAME", "KERNEL_IMAGETYPE", "KERNEL_IMAGE_NAME",
-    "KERNEL_IMAGE_BIN_EXT", "MACHINE", "QB_DEFAULT_BIOS", "QB_DEFAULT_FSTYPE", "QB_DEFAULT_KERNEL",
-    "QB_DTB", "QB_FSINFO", "QB_NET", "QB_SYSTEM_NAME", "STAGING_BINDIR_NATIVE", "STAGING_DIR_HOST",
-    "STAGING_DIR_NATIVE", "TUNE_ARCH", "UNINATIVE_LOADER", "QB_TAP_NAMESERVER", "QB_NO_PNI",
+    "DEPLOY_DIR_IMAGE",
+    "IMAGE_LINK_NAME",
+    "IMAGE_NAME",
+    "KERNEL_IMAGETYPE",
+    "KERNEL_IMAGE_NAME",
+    "KERNEL_IMAGE_BIN_EXT",
+    "MACHINE",
+    "QB_DEFAULT_BIOS",
+    "QB_DEFAULT_FSTYPE",
+    "QB_DEFAULT_KERNEL",
+    "QB_DTB",
+    "QB_FSINFO",
+    "QB_NET",
+    "QB_SYSTEM_NAME",
+    "STAGING_BINDIR_NATIVE",
+    "STAGING_DIR_HOST",
+    "STAGING_DIR_NATIVE",
+    "TUNE_ARCH",
+    "UNINATIVE_LOADER",
+    "QB_TAP_NAMESERVER",
+    "QB_NO_PNI",
     # They stand beside what runqemu reads, and were put together into that when it was built.
-    "QB_DTB_LINK", "QB_MEM_VALUE",
-)  # fmt: skip
+    "QB_DTB_LINK",
+    "QB_MEM_VALUE",
+)
 SHELL = ("QB_SETUP_CMD", "QB_CLEANUP_CMD")
 # What of these is passed on is looked at where that is done.
 _IN_PART = ("QB_TAP_OPT", "QB_SLIRP_OPT", "QB_AUDIO_OPT")
 _SHOWN = 200  # characters of what a warning quotes
 # The machines whose qemu runqemu finds where QB_SYSTEM_NAME is empty.
 _GUESSED = {
-    "qemux86", "qemux86-64", "qemuarm", "qemuarm64", "qemumips", "qemumips64", "qemuppc",
-    "qemuriscv32", "qemuriscv64", "qemuloongarch64",
-}  # fmt: skip
+    "qemux86",
+    "qemux86-64",
+    "qemuarm",
+    "qemuarm64",
+    "qemumips",
+    "qemumips64",
+    "qemuppc",
+    "qemuriscv32",
+    "qemuriscv64",
+    "qemuloongarch64",
+}
 
 
 class Keys:

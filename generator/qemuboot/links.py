@@ -7,16 +7,19 @@ from . import words
 from .keys import Keys
 from .writing import Key
 
-_IP_TAP = (
-    "ip=192.168.7.@CLIENT@::192.168.7.@GATEWAY@:255.255.255.0::eth0:off:8.8.8.8 net.ifnames=0"
-)
+_IP_TAP = "ip=192.168.7.@CLIENT@::192.168.7.@GATEWAY@:255.255.255.0::eth0:off:8.8.8.8 net.ifnames=0"
 _MARKED = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+)\.@(CLIENT|GATEWAY)@")
 _HOSTFWD = "hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=tcp:127.0.0.1:2323-:23"
 
 
 def network(keys: Keys) -> None:
-    keys.used |= {"QB_CMDLINE_IP_TAP", "QB_CMDLINE_IP_SLIRP", "QB_SLIRP_OPT", "QB_TAP_OPT",
-                  "QB_NETWORK_DEVICE"}  # fmt: skip
+    keys.used |= {
+        "QB_CMDLINE_IP_TAP",
+        "QB_CMDLINE_IP_SLIRP",
+        "QB_SLIRP_OPT",
+        "QB_TAP_OPT",
+        "QB_NETWORK_DEVICE",
+    }
     if keys.value("QB_NET") == "none":
         keys.add("network", "none")
         return
@@ -54,8 +57,14 @@ def _card(keys: Keys) -> None:
 
 
 def _tap(keys: Keys) -> None:
-    tap = next((value for name, value in words.pairs(keys.options("QB_TAP_OPT"))
-                if name in ("-netdev", "-net", "-nic")), "")  # fmt: skip
+    tap = next(
+        (
+            value
+            for name, value in words.pairs(keys.options("QB_TAP_OPT"))
+            if name in ("-netdev", "-net", "-nic")
+        ),
+        "",
+    )
     _, rest = words.properties(tap)
     for name in ("", "id", "ifname", "script", "downscript"):
         rest.pop(name, None)

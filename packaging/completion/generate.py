@@ -189,8 +189,12 @@ def main(shell: str) -> None:
 
 
 SHELLS = {"bash": bash, "zsh": zsh, "fish": fish}
-ZSH_ACTIONS = {"files": "_files", "folders": "_files -/", "guests": "_tapdraft_guests",
-               "nothing": " "}  # fmt: skip
+ZSH_ACTIONS = {
+    "files": "_files",
+    "folders": "_files -/",
+    "guests": "_tapdraft_guests",
+    "nothing": " ",
+}
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in SHELLS:

@@ -299,13 +299,17 @@ def test_a_launcher_that_was_only_unlinked_refuses_after_a_while(target: Lab) ->
     """As package managers replace and remove files. None of that while here, to be seen at once."""
     copy = "/usr/local/libexec/tapdraft/earlier"
     target.run(
-        ["sh", "-ec", f"""
+        [
+            "sh",
+            "-ec",
+            f"""
         B=/tmp/earlier F=$B/tapdraft-helper
         make -C {SOURCE} BUILD=$B CPPFLAGS=-DREPLACED_SECONDS=-1 $F
         cp $F {copy}; chgrp tapdraft {copy}
-        chmod 750 {copy}; setcap cap_net_admin=p {copy}"""],
+        chmod 750 {copy}; setcap cap_net_admin=p {copy}""",
+        ],
         limit=180,
-    ).check()  # fmt: skip
+    ).check()
     target.write("/tmp/old", "")
     assert_up(target.run([copy, *UP], user="alice"))
     old = target.start(program(OPEN_LAUNCHER.replace("HELPER", repr(copy))), user="alice")

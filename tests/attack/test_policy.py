@@ -255,8 +255,16 @@ def test_a_subordinate_uid_is_nobody(target: Lab, policy: str) -> None:
 def test_a_file_that_a_member_made_setgid_lends_the_group_to_nobody(target: Lab) -> None:
     """Who is no member by the name service has none of its rights, whatever the kernel says."""
     done = target.run(
-        ["setpriv", "--reuid=mallory", f"--regid={GROUP}", "--clear-groups", "--inh-caps=-all",
-         HELPER, *UP])  # fmt: skip
+        [
+            "setpriv",
+            "--reuid=mallory",
+            f"--regid={GROUP}",
+            "--clear-groups",
+            "--inh-caps=-all",
+            HELPER,
+            *UP,
+        ]
+    )
     assert_refused(done, REFUSED, "no section of /etc/tapdraft/policy.conf names the caller")
 
 

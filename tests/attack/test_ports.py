@@ -189,9 +189,7 @@ def test_a_port_that_another_table_publishes_stays_that_tables(
 
 @pytest.mark.parametrize("port", [1, 22, 111, 512, 1023, 1024, 8301, 32768, 60999, 65535])
 @pytest.mark.parametrize("hidden", ["by us alone", "by another table, too"])
-def test_a_guest_comes_out_at_ports_of_the_guests_own(
-    fresh: Lab, port: int, hidden: str
-) -> None:
+def test_a_guest_comes_out_at_ports_of_the_guests_own(fresh: Lab, port: int, hidden: str) -> None:
     """Not at reserved ones, which old services trust, nor at those of the host's clients."""
     if hidden == "by another table, too":
         post = "type nat hook postrouting priority srcnat; oifname eth0 masquerade;"
@@ -412,8 +410,16 @@ def test_no_protocol_that_cannot_be_hidden_leaves_a_guest_behind_nat(
     start(target, mode)
     wire = watch(target, "eth0", "outside")
     inner = ipv4(udp(ATTACK, 9), "10.99.0.1", "10.99.0.2")[14:]
-    for protocol, start_of in ((4, b""), (47, b"\0\0\x08\0"), (41, b""), (50, b""), (89, b""),
-                               (112, b""), (132, bytes(12)), (33, bytes(16))):  # fmt: skip
+    for protocol, start_of in (
+        (4, b""),
+        (47, b"\0\0\x08\0"),
+        (41, b""),
+        (50, b""),
+        (89, b""),
+        (112, b""),
+        (132, bytes(12)),
+        (33, bytes(16)),
+    ):
         send(target, ipv4(start_of + inner, to=WEB, protocol=protocol))
     send(target, ipv4(udp(DONE, 9), to=WEB))
     wire.expect(DONE.decode(), 20)

@@ -39,8 +39,10 @@ class Beside:
     def own(self, *folders: str) -> None:
         """Give the test a copy of these folders."""
         for folder in folders:
-            self.sh(f"mkdir -p {folder}; cp -a {folder} /tmp/own.$$; mount -t tmpfs tmpfs {folder};"
-                    f" cp -a /tmp/own.$$/. {folder}; rm -r /tmp/own.$$")  # fmt: skip
+            self.sh(
+                f"mkdir -p {folder}; cp -a {folder} /tmp/own.$$; mount -t tmpfs tmpfs {folder};"
+                f" cp -a /tmp/own.$$/. {folder}; rm -r /tmp/own.$$"
+            )
 
     def sh(self, command: str) -> str:
         return str(self.lab.run(["sh", "-ec", command]).check().stdout)
@@ -52,8 +54,9 @@ class Beside:
     def dbus(self) -> None:
         """Start the system's bus, in a folder of the test's own."""
         self.own("/run/dbus")
-        bus = self.lab.start(["dbus-daemon", "--system", "--nofork", "--nopidfile",
-                              "--print-address=1"])  # fmt: skip
+        bus = self.lab.start(
+            ["dbus-daemon", "--system", "--nofork", "--nopidfile", "--print-address=1"]
+        )
         bus.expect("unix:path")
 
     def until(self, command: str) -> None:

@@ -18,8 +18,10 @@ def test_networkd_that_is_to_configure_everything_leaves_taps_alone(
     beside.dbus()
     beside.sh("mount -o remount,ro,bind /sys")  # as in containers, which have no udev
     beside.put("/etc/systemd/network/50-all.network", EVERYTHING)
-    beside.sh("mkdir -p /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp;"
-              " chown -R systemd-network: /run/systemd/netif")  # fmt: skip
+    beside.sh(
+        "mkdir -p /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp;"
+        " chown -R systemd-network: /run/systemd/netif"
+    )
     for _ in range(2):
         daemon = beside.daemon("/lib/systemd/systemd-networkd")
         beside.until("networkctl --no-pager list | grep -q eth0")
@@ -44,9 +46,11 @@ def test_networkmanager_leaves_taps_alone_when_networking_goes_off_and_on(
     beside.sh("mount -o remount,ro,bind /sys")
     daemon = beside.daemon("NetworkManager", "--no-daemon")
     beside.until("nmcli general status")
-    beside.sh("nmcli connection add type ethernet ifname eth0 con-name up ipv4.method manual"
-              " ipv4.addresses 203.0.113.2/24 ipv4.gateway 203.0.113.1 ipv6.method ignore;"
-              " nmcli connection up up")  # fmt: skip
+    beside.sh(
+        "nmcli connection add type ethernet ifname eth0 con-name up ipv4.method manual"
+        " ipv4.addresses 203.0.113.2/24 ipv4.gateway 203.0.113.1 ipv6.method ignore;"
+        " nmcli connection up up"
+    )
     guest = beside.start()
     guest.expect("guest: ready", 120)
     beside.until("nmcli -t device | grep td-web:tun:unmanaged")
@@ -76,11 +80,13 @@ def docker(beside: Beside) -> Process:
 def test_beside_docker_guests_work_after_what_check_says(
     beside: Beside, stop: Callable[[Process], None]
 ) -> None:
-    beside.sh("mkdir -p /sys/fs/cgroup /var/lib/docker /var/lib/containerd;"
-              " mount -t tmpfs cg /sys/fs/cgroup; mkdir /sys/fs/cgroup/unified;"
-              " mount -t cgroup2 none /sys/fs/cgroup/unified;"
-              " mount -t tmpfs t /var/lib/docker;"
-              " mount -t tmpfs t /var/lib/containerd")  # fmt: skip
+    beside.sh(
+        "mkdir -p /sys/fs/cgroup /var/lib/docker /var/lib/containerd;"
+        " mount -t tmpfs cg /sys/fs/cgroup; mkdir /sys/fs/cgroup/unified;"
+        " mount -t cgroup2 none /sys/fs/cgroup/unified;"
+        " mount -t tmpfs t /var/lib/docker;"
+        " mount -t tmpfs t /var/lib/containerd"
+    )
     beside.own("/run")
     first = docker(beside)
     beside.mend()
@@ -131,8 +137,10 @@ def test_beside_podmans_netavark_guests_work_and_its_port_is_not_taken(beside: B
     pid.expect("made")
     beside.own("/run/containers")
     beside.lab.write("/run/netavark.json", NETAVARK)
-    beside.sh(f"/usr/lib/podman/netavark --config /run/containers setup /proc/{pid.pid}/ns/net"
-              " < /run/netavark.json")  # fmt: skip
+    beside.sh(
+        f"/usr/lib/podman/netavark --config /run/containers setup /proc/{pid.pid}/ns/net"
+        " < /run/netavark.json"
+    )
     assert beside.findings() == []
     (finding,) = beside.findings("port")
     assert "tcp port 8080 goes to 10.88.0.2:80 already" in finding["what"]

@@ -13,10 +13,24 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 DEPLOY = "@DEPLOY@"
-ALONE = ("-snapshot", "-no-reboot", "-nographic", "-usb", "-show-cursor", "-enable-kvm", "-S",
-         "-nodefaults", "-no-user-config")  # fmt: skip
-SHORT = {"-hda": "index=0,media=disk", "-hdb": "index=1,media=disk",
-         "-cdrom": "index=2,media=cdrom", "-sd": "if=sd", "-mtdblock": "if=mtd"}  # fmt: skip
+ALONE = (
+    "-snapshot",
+    "-no-reboot",
+    "-nographic",
+    "-usb",
+    "-show-cursor",
+    "-enable-kvm",
+    "-S",
+    "-nodefaults",
+    "-no-user-config",
+)
+SHORT = {
+    "-hda": "index=0,media=disk",
+    "-hdb": "index=1,media=disk",
+    "-cdrom": "index=2,media=cdrom",
+    "-sd": "if=sd",
+    "-mtdblock": "if=mtd",
+}
 ONCE = ("-cpu", "-kernel", "-initrd", "-dtb", "-bios")  # the last one counts
 
 
@@ -147,15 +161,26 @@ def _vhd(theirs: str, ours: str) -> str:
 RULES = (
     Rule("name", "qemu and its window have the image's name.", _name),
     Rule("tap", "td-GUEST, which the helper makes, in place of tap0.", _tap),
-    Rule("ports", "a port of qemu's own network that leads in is one of 127.0.0.1, never of all "
-         "the host's addresses.", _loopback),
+    Rule(
+        "ports",
+        "a port of qemu's own network that leads in is one of 127.0.0.1, never of all "
+        "the host's addresses.",
+        _loopback,
+    ),
     Rule("cursor", "no qemu has -show-cursor any more.", _cursor),
-    Rule("compressed", "an image that ends in .zst is unpacked into a file without a name, not "
-         "beside the image.", _drives(_packed)),
-    Rule("format", "is named where the configuration leaves it to qemu, which would believe what "
-         "the guest wrote into its disk.", _drives(_format)),
+    Rule(
+        "compressed",
+        "an image that ends in .zst is unpacked into a file without a name, not beside the image.",
+        _drives(_packed),
+    ),
+    Rule(
+        "format",
+        "is named where the configuration leaves it to qemu, which would believe what "
+        "the guest wrote into its disk.",
+        _drives(_format),
+    ),
     Rule("vhd", "is called vpc, which is qemu's name for it.", _drives(_vhd)),
-)  # fmt: skip
+)
 # The rules about files that tapdraft does not import.
 REFUSED = {
     "vendor": "a vendor's own qemu is not started: its options are not those of any qemu that a "

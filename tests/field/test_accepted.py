@@ -13,8 +13,11 @@ from test_field import HERE, NAMES, deployed, guest_of, recorded
 
 QUIT = HERE.parent / "qmp_quit.py"
 # A vendor's qemu is none of Debian's.
-STARTED = [name for name in NAMES if recorded(name)["tap"]
-           and not recorded(name)["tap"][0].endswith("-multiarch")]  # fmt: skip
+STARTED = [
+    name
+    for name in NAMES
+    if recorded(name)["tap"] and not recorded(name)["tap"][0].endswith("-multiarch")
+]
 # What the files of would have to be real for; that they are the same words is test_field.py's.
 CONTENT = ("-kernel", "-append", "-dtb", "-initrd", "-bios")
 DISK, FLASH = 64 << 20, 256 << 20  # bytes; a flash chip wants its board's size, sbsa-ref's is that
@@ -55,9 +58,13 @@ def with_file(option: str, folder: Path) -> str:
 
 def start(argv: Sequence[str], folder: Path, python: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [python, QUIT, folder / "qmp", *argv], capture_output=True, text=True, timeout=120,
-        check=False, cwd=folder,
-    )  # fmt: skip
+        [python, QUIT, folder / "qmp", *argv],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=folder,
+    )
 
 
 def qemus_own(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -67,9 +74,12 @@ def qemus_own(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 @pytest.mark.parametrize("name", STARTED)
 def test_qemu_takes_from_tapdraft_what_it_takes_from_runqemu(
-    name: str, tmp_path: Path, requires: Callable[..., None], newest_python: str,
+    name: str,
+    tmp_path: Path,
+    requires: Callable[..., None],
+    newest_python: str,
     record_property: Callable[[str, object], None],
-) -> None:  # fmt: skip
+) -> None:
     record = recorded(name)
     requires(record["tap"][0])
     guest = guest_of(deployed(name, tmp_path), record["words"][0].split())

@@ -260,9 +260,7 @@ ELEMENTS = st.builds(
 
 @STEADY
 @given(
-    st.tuples(
-        *(st.lists(kind, max_size=3) for kind in (LINKS, *[ELEMENTS] * 3, ADDRESSES, ROUTES))
-    )
+    st.tuples(*(st.lists(kind, max_size=3) for kind in (LINKS, *[ELEMENTS] * 3, ADDRESSES, ROUTES)))
 )
 def test_no_answers_of_the_kernel_surprise_it(answers: tuple[list[bytes], ...]) -> None:
     """In the order in which the state is read, all of them well-formed but for their contents."""

@@ -42,8 +42,13 @@ table netdev lab {{
 class GuestSpace(Namespace):
     """Network, mounts and host name of a guest."""
 
-    def argv(self, argv: Sequence[str], user: str = "root", cwd: str | None = None,
-             env: Mapping[str, str] | None = None) -> list[str]:
+    def argv(
+        self,
+        argv: Sequence[str],
+        user: str = "root",
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> list[str]:
         first, *rest = super().argv(argv, user, cwd, env)
         return [first, f"--uts=/proc/{self.pid}/ns/uts", *rest]
 
@@ -57,15 +62,31 @@ class Wired:
         self._started: list[Process] = []
         self.env = {"PYTHONPATH": MODULES, "PYTHONDONTWRITEBYTECODE": "1"}
         for package in ("helper", "generator"):
-            shutil.copytree(ROOT / package, lab.site.path(f"{MODULES}/tapdraft/{package}"),
-                            dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ROOT / package,
+                lab.site.path(f"{MODULES}/tapdraft/{package}"),
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("__pycache__"),
+            )
         compiler = [PYTHON, ROOT / "packaging/compile_ruleset.py", ROOT / "helper/ruleset.nft"]
         done = subprocess.run(compiler, check=True, capture_output=True)
         lab.write(f"{MODULES}/tapdraft/helper/ruleset.bin", done.stdout)
         self.helper("up", "web", *(network or (f"{HOST}/30", GUEST))).check()
         mounts = f"--mount=/proc/{lab.host.pid}/ns/mnt"
-        self.space = GuestSpace(["nsenter", mounts, "--", "unshare", "--net", "--uts", "--mount",
-                                 "--propagation", "private"], _SETUP)
+        self.space = GuestSpace(
+            [
+                "nsenter",
+                mounts,
+                "--",
+                "unshare",
+                "--net",
+                "--uts",
+                "--mount",
+                "--propagation",
+                "private",
+            ],
+            _SETUP,
+        )
         pump = lab.write("/run/labpump.py", (ROOT / "tests/lab/labpump.py").read_text())
         self.pump = lab.start([PYTHON, pump, "td-web", f"/proc/{self.space.pid}/ns/net", "eth0"])
         self.pump.expect("^carrying$", 20)
@@ -87,8 +108,17 @@ class Wired:
 
     def argv(self, *options: str) -> list[str]:
         """The responder's command line. An option that is given again is the one that counts."""
-        return [PYTHON, "-m", "tapdraft.generator.dhcp", "--tap=td-web", f"--mac={MAC}",
-                f"--address={GUEST}", "--prefix=30", f"--router={HOST}", *options]
+        return [
+            PYTHON,
+            "-m",
+            "tapdraft.generator.dhcp",
+            "--tap=td-web",
+            f"--mac={MAC}",
+            f"--address={GUEST}",
+            "--prefix=30",
+            f"--router={HOST}",
+            *options,
+        ]
 
     def run(self, argv: Sequence[str | Path], **options: object) -> Result:
         """Run in the guest."""

@@ -85,11 +85,22 @@ class Lab:
         self.outside = Namespace(["nsenter", mount, "--", "unshare", "--net"], _SETUP)
         self.host = Namespace(
             ["nsenter", mount, "--", "unshare", "--net", "--mount", "--propagation", "private"],
-            _HOST)
+            _HOST,
+        )
         self.run(["ip", "address", "add", f"{WEB}/32", "dev", "lo"], netns="outside").check()
         for number, name in enumerate(uplinks):
-            self.run(["sh", "-c", _UPLINK, "uplink", str(self.outside.pid), name,
-                      NETWORKS[number], f"{number:02x}"]).check()
+            self.run(
+                [
+                    "sh",
+                    "-c",
+                    _UPLINK,
+                    "uplink",
+                    str(self.outside.pid),
+                    name,
+                    NETWORKS[number],
+                    f"{number:02x}",
+                ]
+            ).check()
         if uplinks:
             self.run(["ip", "route", "add", "default", "via", f"{NETWORKS[0]}.1"]).check()
 
@@ -138,24 +149,59 @@ class Lab:
         self._started.append(guest)
         return guest
 
-    def qemu(self, tap: str, append: str, *, arch: str = "amd64", user: str = "alice",
-             extra: Sequence[str] = ()) -> Guest:
+    def qemu(
+        self,
+        tap: str,
+        append: str,
+        *,
+        arch: str = "amd64",
+        user: str = "alice",
+        extra: Sequence[str] = (),
+    ) -> Guest:
         """Start the test guest on a tap that exists, without any of tapdraft's scripts."""
         files = self.site.guest(arch)
-        machine = {"amd64": ["qemu-system-x86_64"],
-                   "arm64": ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a57"]}[arch]
+        machine = {
+            "amd64": ["qemu-system-x86_64"],
+            "arm64": ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a57"],
+        }[arch]
         console = {"amd64": "ttyS0", "arm64": "ttyAMA0"}[arch]
-        return self.guest([
-            *machine, "-accel", "tcg", "-m", "256", "-nographic", "-nodefaults",
-            "-serial", "mon:stdio", "-kernel", files.kernel, "-initrd", files.initrd,
-            "-append", f"console={console} quiet {append}",
-            "-netdev", f"tap,id=n0,ifname={tap},script=no,downscript=no",
-            "-device", "virtio-net-pci,netdev=n0,romfile=", *extra], user=user)
+        return self.guest(
+            [
+                *machine,
+                "-accel",
+                "tcg",
+                "-m",
+                "256",
+                "-nographic",
+                "-nodefaults",
+                "-serial",
+                "mon:stdio",
+                "-kernel",
+                files.kernel,
+                "-initrd",
+                files.initrd,
+                "-append",
+                f"console={console} quiet {append}",
+                "-netdev",
+                f"tap,id=n0,ifname={tap},script=no,downscript=no",
+                "-device",
+                "virtio-net-pci,netdev=n0,romfile=",
+                *extra,
+            ],
+            user=user,
+        )
 
     def snapshot(self, *, macs: bool = True) -> Snapshot:
         """All of the host's network state that can be compared."""
-        argv = ["nsenter", f"--net=/proc/{self.host.pid}/ns/net", "--",
-                PYTHON, "-I", "-S", str(HERE / "labprobe.py")]
+        argv = [
+            "nsenter",
+            f"--net=/proc/{self.host.pid}/ns/net",
+            "--",
+            PYTHON,
+            "-I",
+            "-S",
+            str(HERE / "labprobe.py"),
+        ]
         done = subprocess.run(argv, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return snapshot(done.stdout, macs=macs)
@@ -171,8 +217,9 @@ class Lab:
         links = json.loads(self.run(["ip", "-j", "-d", "address"]).check().stdout)
         table = self.run(["nft", "--stateless", "list", "table", "inet", "tapdraft"])
         switches = self.run(["sh", "-c", "cd /proc/sys/net/ipv4/conf && grep -H . */forwarding"])
-        forwarding = {line.split("/")[0]: int(line.rsplit(":", 1)[1])
-                      for line in switches.stdout.splitlines()}
+        forwarding = {
+            line.split("/")[0]: int(line.rsplit(":", 1)[1]) for line in switches.stdout.splitlines()
+        }
         return TapdraftState(tuple(_taps(links)), table.stdout, forwarding)
 
     def close(self) -> None:
@@ -187,7 +234,10 @@ def _taps(links: list[dict[str, Any]]) -> Iterator[Tap]:
     for link in links:
         if link["ifname"].startswith("td-"):
             yield Tap(
-                name=link["ifname"], alias=link.get("ifalias", ""), group=link["group"],
+                name=link["ifname"],
+                alias=link.get("ifalias", ""),
+                group=link["group"],
                 up="UP" in link["flags"],
                 owner=str(link.get("linkinfo", {}).get("info_data", {}).get("user", "")),
-                addresses=tuple(f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"]))
+                addresses=tuple(f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"]),
+            )

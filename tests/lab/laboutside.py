@@ -34,12 +34,11 @@ class Names(socketserver.BaseRequestHandler):
         end = query.index(b"\0", 12) + 5
         labels, at = [], 12
         while query[at]:
-            labels.append(query[at + 1:at + 1 + query[at]].decode())
+            labels.append(query[at + 1 : at + 1 + query[at]].decode())
             at += query[at] + 1
         known = labels[-1:] == ["example"]
-        wanted = known and query[end - 4:end] == b"\0\1\0\1"
-        head = query[:2] + struct.pack(
-            "!HHHHH", 0x8580 | (0 if known else 3), 1, int(wanted), 0, 0)
+        wanted = known and query[end - 4 : end] == b"\0\1\0\1"
+        head = query[:2] + struct.pack("!HHHHH", 0x8580 | (0 if known else 3), 1, int(wanted), 0, 0)
         record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + socket.inet_aton(sys.argv[1])
         sock.sendto(head + query[12:end] + (record if wanted else b""), self.client_address)
         print("dns", *self.client_address, ".".join(labels), flush=True)

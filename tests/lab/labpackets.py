@@ -22,10 +22,23 @@ def encode(options: Options) -> bytes:
     return b"".join(bytes((code, len(value))) + value for code, value in options)
 
 
-def packet(kind: int, *options: tuple[int, bytes], op: int = 1, htype: int = 1, hlen: int = 6,
-           hops: int = 0, xid: int = 0x01020304, flags: int = 0, ciaddr: str = NOWHERE,
-           giaddr: str = NOWHERE, mac: bytes = MAC, sname: bytes = b"", file: bytes = b"",
-           cookie: bytes = COOKIE, end: bytes = b"\xff") -> bytes:
+def packet(
+    kind: int,
+    *options: tuple[int, bytes],
+    op: int = 1,
+    htype: int = 1,
+    hlen: int = 6,
+    hops: int = 0,
+    xid: int = 0x01020304,
+    flags: int = 0,
+    ciaddr: str = NOWHERE,
+    giaddr: str = NOWHERE,
+    mac: bytes = MAC,
+    sname: bytes = b"",
+    file: bytes = b"",
+    cookie: bytes = COOKIE,
+    end: bytes = b"\xff",
+) -> bytes:
     """A client's message of this kind, well-formed unless a keyword makes it otherwise."""
     fixed = struct.pack("!4BIHH", op, htype, hlen, hops, xid, 0, flags)
     addresses = ip(ciaddr) + bytes(8) + ip(giaddr)
@@ -60,5 +73,13 @@ def read(data: bytes) -> Reply:
         assert len(options[code]) == length
         at += 2 + length
     assert not data[at + 1 :].strip(b"\0")
-    return Reply(options[53][0], xid, flags, socket.inet_ntoa(data[12:16]),
-                 socket.inet_ntoa(data[16:20]), data[28:34], order, options)
+    return Reply(
+        options[53][0],
+        xid,
+        flags,
+        socket.inet_ntoa(data[12:16]),
+        socket.inet_ntoa(data[16:20]),
+        data[28:34],
+        order,
+        options,
+    )

@@ -26,15 +26,17 @@ def sysctls() -> dict[str, str]:
             path = os.path.join(folder, name)
             try:
                 with open(path, "rb") as file:
-                    found[path[len("/proc/sys/"):]] = file.read().decode(errors="replace").strip()
+                    found[path[len("/proc/sys/") :]] = file.read().decode(errors="replace").strip()
             except OSError as error:
-                found[path[len("/proc/sys/"):]] = f"({error.strerror})"
+                found[path[len("/proc/sys/") :]] = f"({error.strerror})"
     return found
 
 
 def main() -> None:
-    running = {name: subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-               for name, argv in COMMANDS.items()}
+    running = {
+        name: subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        for name, argv in COMMANDS.items()
+    }
     state: dict[str, object] = {"sysctl": sysctls()}
     for name, popen in running.items():
         state[name] = popen.communicate()[0]

@@ -28,8 +28,14 @@ class Process:
         self._ended = False
         self._news = threading.Condition()
         self._master, theirs, stdin = self._open()
-        self.popen = subprocess.Popen(argv, stdin=stdin, stdout=theirs, stderr=theirs,
-                                      start_new_session=True, env={"PATH": PATH})
+        self.popen = subprocess.Popen(
+            argv,
+            stdin=stdin,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            env={"PATH": PATH},
+        )
         os.close(theirs)
         self.pid = self.popen.pid
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -42,8 +42,12 @@ class Namespace:
         script = f"set -eu\n{setup}\necho ready\nexec setpriv --pdeathsig KILL -- sleep infinity"
         self._holder = subprocess.Popen(
             [*enter, "--", "sh", "-c", script, "lab", *args],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={"PATH": PATH, "LC_ALL": "C.UTF-8"}, start_new_session=True, text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": PATH, "LC_ALL": "C.UTF-8"},
+            start_new_session=True,
+            text=True,
         )
         assert self._holder.stdout is not None
         if self._holder.stdout.readline() != "ready\n":
@@ -56,30 +60,75 @@ class Namespace:
         """Its root folder, as seen from outside."""
         return Path(f"/proc/{self.pid}/root")
 
-    def argv(self, argv: Sequence[str], user: str = "root", cwd: str | None = None,
-             env: Mapping[str, str] | None = None) -> list[str]:
+    def argv(
+        self,
+        argv: Sequence[str],
+        user: str = "root",
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> list[str]:
         """The command line that runs `argv` in here as `user`; each step executes the next."""
         ns = f"/proc/{self.pid}/ns"
         home = "/root" if user == "root" else f"/home/{user}"
-        settings = {"PATH": PATH, "HOME": home, "USER": user, "LOGNAME": user,
-                    "LANG": "C.UTF-8", "TERM": "dumb",
-                    # `python3 -m` would import from the current folder, whatever lies there.
-                    "PYTHONSAFEPATH": "1", **(env or {})}
-        become = [] if user == "root" else [
-            "setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups",
-            "--inh-caps=-all", "--"]
-        return ["nsenter", f"--mount={ns}/mnt", f"--net={ns}/net", "--", *become,
-                "env", "-i", "-C", cwd or home, *(f"{k}={v}" for k, v in settings.items()), *argv]
+        settings = {
+            "PATH": PATH,
+            "HOME": home,
+            "USER": user,
+            "LOGNAME": user,
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+            # `python3 -m` would import from the current folder, whatever lies there.
+            "PYTHONSAFEPATH": "1",
+            **(env or {}),
+        }
+        become = (
+            []
+            if user == "root"
+            else [
+                "setpriv",
+                f"--reuid={user}",
+                f"--regid={user}",
+                "--init-groups",
+                "--inh-caps=-all",
+                "--",
+            ]
+        )
+        return [
+            "nsenter",
+            f"--mount={ns}/mnt",
+            f"--net={ns}/net",
+            "--",
+            *become,
+            "env",
+            "-i",
+            "-C",
+            cwd or home,
+            *(f"{k}={v}" for k, v in settings.items()),
+            *argv,
+        ]
 
-    def run(self, argv: Sequence[str | Path], *, user: str = "root", input: str = "",
-            cwd: str | None = None, env: Mapping[str, str] | None = None,
-            limit: float = 60) -> Result:
+    def run(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        user: str = "root",
+        input: str = "",
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        limit: float = 60,
+    ) -> Result:
         """Run `argv` to its end. The test fails if that takes more than `limit` seconds."""
         words = [str(word) for word in argv]
         popen = subprocess.Popen(
-            self.argv(words, user, cwd, env), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, start_new_session=True, env={"PATH": PATH},
-            encoding="utf-8", errors="surrogateescape")
+            self.argv(words, user, cwd, env),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env={"PATH": PATH},
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
         try:
             out, err = popen.communicate(input, timeout=limit)
         except subprocess.TimeoutExpired:
@@ -88,13 +137,25 @@ class Namespace:
             pytest.fail(f"{words} took longer than {limit} s\n{out}{err}")
         return Result(tuple(words), popen.returncode, out, err)
 
-    def start(self, argv: Sequence[str | Path], *, user: str = "root", cwd: str | None = None,
-              env: Mapping[str, str] | None = None) -> Process:
+    def start(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        user: str = "root",
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Process:
         """Start `argv` and return at once. See Process.expect for its output."""
         return Process(self.argv([str(word) for word in argv], user, cwd, env))
 
-    def guest(self, argv: Sequence[str | Path], *, user: str = "alice", cwd: str | None = None,
-              env: Mapping[str, str] | None = None) -> Guest:
+    def guest(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        user: str = "alice",
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Guest:
         """Start something that runs a guest, with its console on a terminal."""
         return Guest(self.argv([str(word) for word in argv], user, cwd, env))
 

@@ -36,13 +36,12 @@ host     = open
 """
 
 
-
-
 def _of_python(expression: str) -> str:
     """Something of the distribution's Python, which the launcher embeds."""
     code = f"import sys, sysconfig; print({expression})"
-    return subprocess.run(["/usr/bin/python3", "-I", "-c", code], check=True, text=True,
-                          capture_output=True).stdout.strip()  # fmt: skip
+    return subprocess.run(
+        ["/usr/bin/python3", "-I", "-c", code], check=True, text=True, capture_output=True
+    ).stdout.strip()
 
 
 VERSION = _of_python("'%d.%d' % sys.version_info[:2]")
@@ -115,7 +114,10 @@ class Site:
         with tempfile.TemporaryDirectory(prefix="tapdraft-lab-") as scratch:
             self.space = Namespace(
                 ["unshare", "--mount", "--net", "--propagation", "private"],
-                'sh "$1" "$2"', str(ROOT / "packaging/sandbox"), scratch)
+                'sh "$1" "$2"',
+                str(ROOT / "packaging/sandbox"),
+                scratch,
+            )
         self.syslog = Syslog(self.path("/dev/log"))
         self._guests: dict[str, GuestFiles] = {}
 
@@ -144,17 +146,37 @@ class Site:
 
     def install(self) -> None:
         """Build and install from a copy of this tree, as root, for real."""
-        shutil.copytree(ROOT, self.path(SOURCE), dirs_exist_ok=True, ignore=shutil.ignore_patterns(
-            ".git", "__pycache__", ".*_cache", ".hypothesis", ".venv*", "build", "dist", "out"))
-        self.run(["make", "-C", SOURCE, "install", "PREFIX=/usr/local", "SYSCONFDIR=/etc",
-                  "PYTHON=/usr/bin/python3"], limit=180).check()
+        shutil.copytree(
+            ROOT,
+            self.path(SOURCE),
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns(
+                ".git", "__pycache__", ".*_cache", ".hypothesis", ".venv*", "build", "dist", "out"
+            ),
+        )
+        self.run(
+            [
+                "make",
+                "-C",
+                SOURCE,
+                "install",
+                "PREFIX=/usr/local",
+                "SYSCONFDIR=/etc",
+                "PYTHON=/usr/bin/python3",
+            ],
+            limit=180,
+        ).check()
 
     def guest(self, arch: str = "amd64") -> GuestFiles:
         """The test guest for `arch` (amd64, arm64), built once and cached on the machine."""
         if arch not in self._guests:
             built = subprocess.run(
                 ["sh", str(ROOT / "packaging/guest"), "--arch", arch],
-                check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+                check=False,
+                capture_output=True,
+                text=True,
+                stdin=subprocess.DEVNULL,
+            )
             if built.returncode:
                 pytest.fail(f"packaging/guest failed:\n{built.stderr}")
             folder = f"/usr/share/tapdraft-guest/{arch}"
@@ -170,5 +192,3 @@ class Site:
     def close(self) -> None:
         self.syslog.close()
         self.space.close()
-
-

@@ -60,19 +60,27 @@ def snapshot(probe: str, *, macs: bool = True) -> Snapshot:
     """Make a snapshot from the probe's output. `macs=False` leaves out the MAC addresses of
     tap devices, which the kernel chooses at random."""
     state = json.loads(probe)
-    return Snapshot({
-        "links": tuple(_links(json.loads(state["links"]), macs)),
-        "addresses": tuple(_addresses(json.loads(state["addresses"]))),
-        "routes": _lines(state["routes"]),
-        "routes6": _lines(state["routes6"]),
-        "rules": _lines(state["rules"]),
-        "rules6": _lines(state["rules6"]),
-        "nft": tuple(json.dumps(entry) for entry in _nft(json.loads(state["nft"])["nftables"])),
-        "nft text": tuple(line for line in state["nft text"].splitlines()
-                          if not VOLATILE_NFT_LINE.fullmatch(line)),
-        "sysctl": tuple(f"{key} = {value}" for key, value in sorted(state["sysctl"].items())
-                        if key not in VOLATILE_SYSCTLS),
-    })
+    return Snapshot(
+        {
+            "links": tuple(_links(json.loads(state["links"]), macs)),
+            "addresses": tuple(_addresses(json.loads(state["addresses"]))),
+            "routes": _lines(state["routes"]),
+            "routes6": _lines(state["routes6"]),
+            "rules": _lines(state["rules"]),
+            "rules6": _lines(state["rules6"]),
+            "nft": tuple(json.dumps(entry) for entry in _nft(json.loads(state["nft"])["nftables"])),
+            "nft text": tuple(
+                line
+                for line in state["nft text"].splitlines()
+                if not VOLATILE_NFT_LINE.fullmatch(line)
+            ),
+            "sysctl": tuple(
+                f"{key} = {value}"
+                for key, value in sorted(state["sysctl"].items())
+                if key not in VOLATILE_SYSCTLS
+            ),
+        }
+    )
 
 
 def _lines(text: str) -> tuple[str, ...]:
@@ -99,8 +107,12 @@ def _addresses(links: list[dict[str, Any]]) -> Iterator[str]:
 
 def _nft(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _nft(v) for k, v in value.items() if k not in VOLATILE_NFT_KEYS
-                and not (k == "elem" and re.search('"ct count"|"limit"', json.dumps(v)))}
+        return {
+            k: _nft(v)
+            for k, v in value.items()
+            if k not in VOLATILE_NFT_KEYS
+            and not (k == "elem" and re.search('"ct count"|"limit"', json.dumps(v)))
+        }
     if isinstance(value, list):
         return [_nft(v) for v in value if not (isinstance(v, dict) and "metainfo" in v)]
     return value

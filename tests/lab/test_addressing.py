@@ -45,8 +45,9 @@ ASKS = "tapdraft.dhcp=1 tapdraft.ping=198.51.100.1 tapdraft.get=http://web.examp
 
 def told_by_dhcp(guest: Guest) -> None:
     """The guest says what it was given, and what it reaches with it."""
-    guest.expect(r"guest: address 192\.168\.7\.2 netmask 255\.255\.255\.252 gateway 192\.168\.7\.1",
-                 120)
+    guest.expect(
+        r"guest: address 192\.168\.7\.2 netmask 255\.255\.255\.252 gateway 192\.168\.7\.1", 120
+    )
     guest.expect(r"guest: hostname web dns 198\.51\.100\.1")
     guest.expect(r"guest: lease \d+ from 192\.168\.7\.1 mtu 1500 domain lab\.example")
     guest.expect("guest: dhcp ok")
@@ -107,8 +108,9 @@ def test_run_says_that_what_answers_dhcp_was_killed_and_starts_it_again(lab: Lab
 def unpacked(lab: Lab, initrd: str, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     packed = lab.site.path(initrd).read_bytes()
-    subprocess.run(["cpio", "-id", "--quiet"], cwd=folder, input=gzip.decompress(packed),
-                   check=True)  # fmt: skip
+    subprocess.run(
+        ["cpio", "-id", "--quiet"], cwd=folder, input=gzip.decompress(packed), check=True
+    )
 
 
 def without_ip(lab: Lab, initrd: str, folder: Path) -> str:
@@ -118,8 +120,13 @@ def without_ip(lab: Lab, initrd: str, folder: Path) -> str:
     text = re.sub(r"ip=\* \| | \| ip=dhcp", "", init.read_text())
     init.write_text(re.sub(r"^.*\bip=.*\n", "", text, flags=re.M))
     names = subprocess.run(["find", "."], cwd=folder, capture_output=True, check=True).stdout
-    made = subprocess.run(["cpio", "-o", "--quiet", "-H", "newc"], cwd=folder, input=names,
-                          capture_output=True, check=True)  # fmt: skip
+    made = subprocess.run(
+        ["cpio", "-o", "--quiet", "-H", "newc"],
+        cwd=folder,
+        input=names,
+        capture_output=True,
+        check=True,
+    )
     return lab.write(f"{HOME}/initrd", gzip.compress(made.stdout), owner="alice")
 
 
@@ -130,13 +137,17 @@ def test_a_guest_that_reads_no_ip_is_seen_to_and_gets_its_address_by_dhcp(
     lab.serve()
     files = lab.site.guest()
     initrd = without_ip(lab, files.initrd, tmp_path)
-    text = (f'{NETWORK}[guest.web]\naccel = "tcg"\nkernel = "{files.kernel}"\n'
-            f'initrd = "{initrd}"\nappend = "quiet {ASKS}"\n')  # fmt: skip
+    text = (
+        f'{NETWORK}[guest.web]\naccel = "tcg"\nkernel = "{files.kernel}"\n'
+        f'initrd = "{initrd}"\nappend = "quiet {ASKS}"\n'
+    )
     lab.write(f"{HOME}/guests.toml", text, owner="alice")
     before = lab.snapshot()
     lab.run(["tapdraft", "render", "guests.toml"], user="alice", cwd=HOME).check()
-    why = ("nothing reads ip=: no script in its initramfs names ip= and the kernel has no driver "
-           "for the card before it")  # fmt: skip
+    why = (
+        "nothing reads ip=: no script in its initramfs names ip= and the kernel has no driver "
+        "for the card before it"
+    )
     qemu = lab.site.path(f"{HOME}/out/web/qemu").read_text().replace("\n# ", " ")
     assert f"How it learns its address: dhcp, as {why}." in qemu
     guest = lab.guest(["out/web/run"], cwd=HOME)
@@ -158,8 +169,11 @@ def on_the_tap(guest: Guest) -> None:
 
 def test_a_guest_with_two_cards_gets_an_address_on_each_and_leaves_by_its_tap(lab: Lab) -> None:
     lab.serve()
-    describe(lab, "tapdraft.http=80 tapdraft.get=http://web.example/",
-             interface='{ network = "user", forward = ["tcp:2280:80"] }')  # fmt: skip
+    describe(
+        lab,
+        "tapdraft.http=80 tapdraft.get=http://web.example/",
+        interface='{ network = "user", forward = ["tcp:2280:80"] }',
+    )
     before = lab.snapshot()
     guest = lab.guest(["tapdraft", "run", "guests.toml"], cwd=HOME)
     guest.expect(r"guest: address 10\.0\.2\.15 netmask 255\.255\.255\.0 gateway  on eth1", 120)
@@ -175,12 +189,15 @@ def test_a_guest_with_two_cards_gets_an_address_on_each_and_leaves_by_its_tap(la
 
 # What dracut's scripts do besides their own: bring in the drivers, and tell when a card is up.
 HOOKS = {
-    "pre-udev/00-drivers.sh":
-        "while read -r name; do insmod /modules/$name.ko; done < /modules/order\n",
-    "initqueue/online/99-tell.sh":
-        'echo "guest: address $(ip -4 -o address show dev "$1")" > /dev/console\n'
-        'echo "guest: way out $(ip route show default)" > /dev/console\n',
-}  # fmt: skip
+    "pre-udev/00-drivers.sh": (
+        "while read -r name; do insmod /modules/$name.ko; done < /modules/order\n"
+    ),
+    "initqueue/online/99-tell.sh": (
+        'card="$1"\n'
+        'echo "guest: address $(ip -4 -o address show dev "$card")" > /dev/console\n'
+        'echo "guest: way out $(ip route show default)" > /dev/console\n'
+    ),
+}
 
 
 def made_by_dracut(lab: Lab, initrd: str, folder: Path) -> str:
@@ -194,9 +211,25 @@ def made_by_dracut(lab: Lab, initrd: str, folder: Path) -> str:
         hook.write_text(text)
         hook.chmod(0o755)
     modules = "base network network-legacy rootfs-block udev-rules"
-    subprocess.run(["dracut", "--quiet", "--no-kernel", "--gzip", "--kver=0-none", "--omit=ifcfg",
-                    "-m", modules, "--install=insmod", "--include", root, "/", folder / "made"],
-                   check=True, capture_output=True)  # fmt: skip
+    subprocess.run(
+        [
+            "dracut",
+            "--quiet",
+            "--no-kernel",
+            "--gzip",
+            "--kver=0-none",
+            "--omit=ifcfg",
+            "-m",
+            modules,
+            "--install=insmod",
+            "--include",
+            root,
+            "/",
+            folder / "made",
+        ],
+        check=True,
+        capture_output=True,
+    )
     return lab.write(f"{HOME}/initrd", (folder / "made").read_bytes(), owner="alice")
 
 
@@ -207,14 +240,17 @@ def test_dracut_gives_each_card_its_address_with_what_it_is_told(
     requires("dracut", "dhclient", "arping")
     files = lab.site.guest()
     initrd = made_by_dracut(lab, files.initrd, tmp_path)
-    text = (f'{NETWORK}[guest.web]\naccel = "tcg"\nmemory = "512M"\nkernel = "{files.kernel}"\n'
-            f'initrd = "{initrd}"\nappend = "quiet root=/dev/vda"\n'
-            'interface = { network = "user" }\n')  # fmt: skip
+    text = (
+        f'{NETWORK}[guest.web]\naccel = "tcg"\nmemory = "512M"\nkernel = "{files.kernel}"\n'
+        f'initrd = "{initrd}"\nappend = "quiet root=/dev/vda"\n'
+        'interface = { network = "user" }\n'
+    )
     lab.write(f"{HOME}/guests.toml", text, owner="alice")
     before = lab.snapshot()
     guest = lab.guest(["tapdraft", "run", "guests.toml"], cwd=HOME)
-    told = [guest.expect(r"guest: address \d+: (eth\d) +inet (\S+) ", 120).groups()
-            for _ in range(2)]  # fmt: skip
+    told = [
+        guest.expect(r"guest: address \d+: (eth\d) +inet (\S+) ", 120).groups() for _ in range(2)
+    ]
     assert sorted(told) == [("eth0", "192.168.7.2/30"), ("eth1", "10.0.2.15/24")]
     guest.expect(r"guest: way out default via 192\.168\.7\.1 dev eth0 *\r?\n")
     assert lab.ping("192.168.7.2")
@@ -235,12 +271,25 @@ def test_a_further_card_on_a_bridge_is_told_by_the_dhcp_there(
     lab.run(["ip", "address", "add", "10.9.0.1/24", "dev", "br0"]).check()
     lab.run(["ip", "link", "set", "br0", "up"]).check()
     lab.write("/etc/qemu/bridge.conf", "allow br0\n")
-    dhcp = lab.start(["dnsmasq", "--conf-file=/dev/null", "--keep-in-foreground", "--port=0",
-                      "--log-facility=-", "--interface=br0", "--bind-interfaces", "--leasefile-ro",
-                      "--dhcp-range=10.9.0.7,10.9.0.7"])  # fmt: skip
+    dhcp = lab.start(
+        [
+            "dnsmasq",
+            "--conf-file=/dev/null",
+            "--keep-in-foreground",
+            "--port=0",
+            "--log-facility=-",
+            "--interface=br0",
+            "--bind-interfaces",
+            "--leasefile-ro",
+            "--dhcp-range=10.9.0.7,10.9.0.7",
+        ]
+    )
     dhcp.expect("DHCP, sockets bound exclusively to interface br0")
-    describe(lab, "tapdraft.ping=10.9.0.1 tapdraft.get=http://web.example/",
-             interface='{ network = "bridge", bridge = "br0" }')  # fmt: skip
+    describe(
+        lab,
+        "tapdraft.ping=10.9.0.1 tapdraft.get=http://web.example/",
+        interface='{ network = "bridge", bridge = "br0" }',
+    )
     render = ["tapdraft", "render", "--dialect=nft", "guests.toml"]
     lab.run(render, user="alice", cwd=HOME).check()
     guest = lab.guest(["out/web/run", "root"], user="root", cwd=HOME)
@@ -313,9 +362,7 @@ def test_run_stops_before_the_guest_starts_if_another_user_holds_the_port(lab: L
     lab.assert_no_residue(before)
 
 
-def test_the_scripts_for_root_answer_with_dnsmasq(
-    lab: Lab, requires: Callable[..., None]
-) -> None:
+def test_the_scripts_for_root_answer_with_dnsmasq(lab: Lab, requires: Callable[..., None]) -> None:
     requires("dnsmasq")
     lab.serve()
     describe(lab, ASKS, addressing='"dhcp"')
@@ -338,8 +385,9 @@ def test_the_scripts_for_root_answer_with_dnsmasq(
 def disk(lab: Lab, requires: Callable[..., None]) -> str:
     """The path, inside the lab, of a disk image that has everything it starts from inside."""
     requires("mmdebstrap", "syslinux", "mcopy", "mkfs.vfat", "sfdisk", "mke2fs")
-    built = subprocess.run(["sh", ROOT / "packaging/guest-disk"], check=False, text=True,
-                           stdout=subprocess.PIPE)  # fmt: skip
+    built = subprocess.run(
+        ["sh", ROOT / "packaging/guest-disk"], check=False, text=True, stdout=subprocess.PIPE
+    )
     assert built.returncode == 0
     path = lab.write("/home/disk.img", "")
     lab.run(["mount", "--bind", built.stdout.strip(), path]).check()
@@ -376,8 +424,12 @@ def test_a_disk_image_with_its_own_kernel_gets_its_address_by_dhcp(lab: Lab, dis
     but knows the strings and files: it takes the credentials in, and the rest is read back."""
     lab.serve()
     fw_cfg, name = given_to_qemu("credential", "aarch64")[:2]
-    words = [*given_to_qemu("credential"), *given_to_qemu("cmdline"),
-             fw_cfg, name.replace("10-tapdraft", "11-tapdraft")]  # fmt: skip
+    words = [
+        *given_to_qemu("credential"),
+        *given_to_qemu("cmdline"),
+        fw_cfg,
+        name.replace("10-tapdraft", "11-tapdraft"),
+    ]
     describe_disk(lab, disk, f"qemu = {json.dumps(['-snapshot', *words])}\n")
     before = lab.snapshot()
     guest = lab.guest(["tapdraft", "run", "guests.toml"], cwd=HOME)
@@ -411,8 +463,11 @@ def test_cloud_init_takes_address_name_key_and_user_data_from_the_seed(
     lab.run(["mkdir", "-m", "700", f"{HOME}/.ssh"], user="alice").check()
     lab.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], user="alice").check()
     public = lab.site.path(f"{key}.pub").read_text().strip()
-    describe_disk(lab, disk, f'qemu = ["-snapshot"]\nssh-key = "{public}"\n'
-                  f"user-data = {json.dumps(USER_DATA)}\n")  # fmt: skip
+    describe_disk(
+        lab,
+        disk,
+        f'qemu = ["-snapshot"]\nssh-key = "{public}"\nuser-data = {json.dumps(USER_DATA)}\n',
+    )
     before = lab.snapshot()
     guest = lab.guest(["tapdraft", "run", "--wait-for=22", "guests.toml"], cwd=HOME)
     guest.expect(r"guest: address eth0 UP 192\.168\.7\.2/30", BOOT)
@@ -437,8 +492,12 @@ def test_cloud_init_takes_address_name_key_and_user_data_from_the_seed(
 def newer_disk(lab: Lab, requires: Callable[..., None]) -> str:
     """The same of Debian 13, whose systemd, 257, reads the address; UEFI starts it, too."""
     requires("mmdebstrap", "syslinux", "mcopy", "mkfs.vfat", "sfdisk", "mke2fs")
-    built = subprocess.run(["sh", ROOT / "packaging/guest-disk", "--suite=trixie"], check=False,
-                           text=True, stdout=subprocess.PIPE)  # fmt: skip
+    built = subprocess.run(
+        ["sh", ROOT / "packaging/guest-disk", "--suite=trixie"],
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE,
+    )
     assert built.returncode == 0
     path = lab.write("/home/disk.img", "")
     lab.run(["mount", "--bind", built.stdout.strip(), path]).check()
@@ -453,8 +512,7 @@ def test_a_newer_systemd_in_the_image_takes_the_address_that_it_is_handed(
 ) -> None:
     """No process answers DHCP: what the guest knows is from its credentials or command line."""
     lab.serve()
-    describe_disk(lab, newer_disk,
-                  f'qemu = ["-snapshot"]\naddressing = "{method}"\n{firmware}')  # fmt: skip
+    describe_disk(lab, newer_disk, f'qemu = ["-snapshot"]\naddressing = "{method}"\n{firmware}')
     before = lab.snapshot()
     guest = lab.guest(["tapdraft", "run", "guests.toml"], cwd=HOME)
     guest.expect(r"guest: address \w+ UP 192\.168\.7\.2/30", BOOT)

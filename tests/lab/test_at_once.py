@@ -23,9 +23,19 @@ def at_once(lab: Lab, count: int) -> list[tuple[str, list[str], int, str]]:
     for number in range(count):
         user, words = USERS[number % 2], request(number)
         argv = lab.host.argv([lab.site.helper, *words], user)
-        started.append((user, words, subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            text=True)))
+        started.append(
+            (
+                user,
+                words,
+                subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                ),
+            )
+        )
     found = []
     for user, words, process in started:
         errors = process.communicate(timeout=120)[1]
@@ -48,8 +58,10 @@ def test_fifty_at_once_share_no_name_and_no_address(lab: Lab) -> None:
     assert len(taps) >= 20
     assert len(networks) == len(taps) == len(set(networks)) == len(done)
     names = {str(lab.site.users[user]): user for user in USERS}
-    made = {(names[tap.alias.split("uid=")[1].split()[0]], tap.name[3:], tap.addresses[0])
-            for tap in taps}
+    made = {
+        (names[tap.alias.split("uid=")[1].split()[0]], tap.name[3:], tap.addresses[0])
+        for tap in taps
+    }
     assert made == done
     for user in USERS:
         lab.helper("down", "--all", user=user).check()
@@ -67,8 +79,9 @@ def test_fifty_at_once_stay_within_the_quota(lab: Lab) -> None:
 def test_downs_among_the_ups_leave_a_consistent_host(lab: Lab) -> None:
     before = lab.snapshot()
     argv = lab.host.argv([lab.site.helper, "down", "--all"], "alice")
-    downs = [subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-             for _ in range(5)]
+    downs = [
+        subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(5)
+    ]
     at_once(lab, 20)
     for process in downs:
         process.communicate(timeout=60)

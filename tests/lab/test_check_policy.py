@@ -41,8 +41,11 @@ def test_a_user_asks_for_the_guests_of_a_description(lab: Lab) -> None:
     said = lab.run(["tapdraft", "check", "--policy", "vm.toml"], user="alice").check().stdout
     assert "[group tapdraft]\n    subnets = 192.168.7.0/24\n" in said
     assert "up web 192.168.7.1/30 192.168.7.2 nat: permitted\n" in said
-    lab.write("/home/alice/vm.toml", '[network]\nsubnet = "10.1.0.0/24"\n' + text.format("web"),
-              owner="alice")  # fmt: skip
+    lab.write(
+        "/home/alice/vm.toml",
+        '[network]\nsubnet = "10.1.0.0/24"\n' + text.format("web"),
+        owner="alice",
+    )
     said = lab.run(["tapdraft", "check", "--policy", "vm.toml"], user="alice").check(3).stdout
     assert "[group tapdraft] refuses it: 10.1.0.0/30 is in none of its subnets" in said
     said = lab.run(["tapdraft", "check", "--policy"], user="alice").check().stdout

@@ -17,8 +17,14 @@ LEFT_OUT = shutil.ignore_patterns(".git", "__pycache__", ".*_cache", ".hypothesi
 
 def demo(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", str(tree / "packaging/demo"), *arguments], check=False, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+        ["sh", str(tree / "packaging/demo"), *arguments],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
 
 
 @pytest.fixture
@@ -42,23 +48,35 @@ def test_the_demo_keeps_its_promises_and_leaves_the_scripts(tree: Path, tmp_path
     listing = sorted(path.relative_to(tree) for path in tree.rglob("*"))
     shown = demo(tree, f"--keep={tmp_path}/kept")
     assert shown.returncode == 0, shown.stdout
-    for line in ("    | guest: ping 198.51.100.1 ok", "ok: nothing is left",
-                 "    | http://192.168.7.2/: hello from the guest web",
-                 "    | http://203.0.113.2:8080/: hello from the guest web"):
+    for line in (
+        "    | guest: ping 198.51.100.1 ok",
+        "ok: nothing is left",
+        "    | http://192.168.7.2/: hello from the guest web",
+        "    | http://203.0.113.2:8080/: hello from the guest web",
+    ):
         assert line in shown.stdout
     assert re.search(r"^\[ *\d+ s\] done$", shown.stdout, re.MULTILINE)
     assert "\x1b" not in shown.stdout
-    kept = sorted(str(path.relative_to(tmp_path / "kept"))
-                  for path in (tmp_path / "kept").rglob("*") if path.is_file())
+    kept = sorted(
+        str(path.relative_to(tmp_path / "kept"))
+        for path in (tmp_path / "kept").rglob("*")
+        if path.is_file()
+    )
     assert kept == ["SHA256SUMS", "web/ifdown", "web/ifup", "web/qemu", "web/run"]
     assert sorted(path.relative_to(tree) for path in tree.rglob("*")) == listing
 
 
-@pytest.mark.parametrize(("old", "new", "error"), [
-    ('mode = "nat"', 'mode = "isolated"', "the guest did not show: ping 198.51.100.1 ok"),
-    ("    state > /tmp/after", "    nft add table ip left\n    state > /tmp/after",
-     "something is left"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ('mode = "nat"', 'mode = "isolated"', "the guest did not show: ping 198.51.100.1 ok"),
+        (
+            "    state > /tmp/after",
+            "    nft add table ip left\n    state > /tmp/after",
+            "something is left",
+        ),
+    ],
+)
 def test_a_broken_promise_is_an_error(tree: Path, old: str, new: str, error: str) -> None:
     change(tree, old, new)
     change(tree, "modes    = nat", "modes    = nat, isolated")

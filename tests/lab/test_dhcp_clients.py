@@ -75,13 +75,40 @@ def _udhcpc(wired: Wired) -> Process:
     script = wired.write("/run/script", UDHCPC_SCRIPT, 0o755)
     # It has no memory of its own: who starts it keeps the address for -r.
     last = ["-r", GUEST] if (wired.space.root / "run/told").exists() else []
-    return wired.start(["busybox", "udhcpc", "-f", "-i", "eth0", "-s", script, *last,
-                        "-O", "mtu", "-O", "staticroutes"])
+    return wired.start(
+        [
+            "busybox",
+            "udhcpc",
+            "-f",
+            "-i",
+            "eth0",
+            "-s",
+            script,
+            *last,
+            "-O",
+            "mtu",
+            "-O",
+            "staticroutes",
+        ]
+    )
 
 
 def _dhclient(wired: Wired, config: str = "/etc/dhcp/dhclient.conf") -> Process:
-    return wired.start(["dhclient", "-d", "-v", "-4", "-cf", config, "-pf", "/run/dhclient.pid",
-                        "-lf", "/var/lib/dhclient.leases", "eth0"])
+    return wired.start(
+        [
+            "dhclient",
+            "-d",
+            "-v",
+            "-4",
+            "-cf",
+            config,
+            "-pf",
+            "/run/dhclient.pid",
+            "-lf",
+            "/var/lib/dhclient.leases",
+            "eth0",
+        ]
+    )
 
 
 def _dhclient_impatient(wired: Wired) -> Process:
@@ -96,34 +123,52 @@ def _dhcpcd(wired: Wired) -> Process:
 
 def _networkd(wired: Wired) -> Process:
     wired.write("/run/systemd/network/eth0.network", NETWORK)
-    return wired.start(["/lib/systemd/systemd-networkd"], SYSTEMD_LOG_LEVEL="debug",
-                       SYSTEMD_LOG_TARGET="console")
+    return wired.start(
+        ["/lib/systemd/systemd-networkd"], SYSTEMD_LOG_LEVEL="debug", SYSTEMD_LOG_TARGET="console"
+    )
 
 
 CLIENTS = {
     "udhcpc": Client(
-        _udhcpc, "script: bound", f"lease of {GUEST} obtained.*\nscript: renew$",
-        ["cat", "/run/told"], "selecting", signal.SIGUSR1),
+        _udhcpc,
+        "script: bound",
+        f"lease of {GUEST} obtained.*\nscript: renew$",
+        ["cat", "/run/told"],
+        "selecting",
+        signal.SIGUSR1,
+    ),
     "dhclient": Client(
-        _dhclient, f"^bound to {GUEST}", f"^DHCPACK.*\nbound to {GUEST}",
-        ["cat", "/var/lib/dhclient.leases"], "rebooting",
-        impatient=_dhclient_impatient),
+        _dhclient,
+        f"^bound to {GUEST}",
+        f"^DHCPACK.*\nbound to {GUEST}",
+        ["cat", "/var/lib/dhclient.leases"],
+        "rebooting",
+        impatient=_dhclient_impatient,
+    ),
     "dhcpcd": Client(
-        _dhcpcd, "run-hooks (BOUND|REBOOT)$", r"leased [\s\S]*?run-hooks REBIND$",
-        ["dhcpcd", "-4", "-U", "eth0"], "rebooting"),
+        _dhcpcd,
+        "run-hooks (BOUND|REBOOT)$",
+        r"leased [\s\S]*?run-hooks REBIND$",
+        ["dhcpcd", "-4", "-U", "eth0"],
+        "rebooting",
+    ),
     # It asks anew when its interface has lost its address.
     "systemd-networkd": Client(
-        _networkd, "DHCPv4 address and routes set",
+        _networkd,
+        "DHCPv4 address and routes set",
         r"REQUEST \(rebinding\)[\s\S]*?: ACK$[\s\S]*?DHCPv4 address and routes set",
-        ["sh", "-c", "cat /run/systemd/netif/leases/*"], "selecting"),
+        ["sh", "-c", "cat /run/systemd/netif/leases/*"],
+        "selecting",
+    ),
 }
 
 
 @pytest.fixture(params=CLIENTS)
 def client(request: pytest.FixtureRequest, requires: Callable[..., None]) -> Client:
     name = request.param
-    requires({"udhcpc": "busybox", "systemd-networkd": "/lib/systemd/systemd-networkd"}.get(
-        name, name))
+    requires(
+        {"udhcpc": "busybox", "systemd-networkd": "/lib/systemd/systemd-networkd"}.get(name, name)
+    )
     return CLIENTS[name]
 
 
@@ -165,7 +210,8 @@ def test_a_client_renews(client: Client, wired: Wired) -> None:
 
 
 def test_a_client_that_nobody_answers_asks_everybody_and_keeps_its_address(
-        client: Client, wired: Wired) -> None:
+    client: Client, wired: Wired
+) -> None:
     responder = wired.respond("--lease=12")  # a second and a half is left when it asks everybody
     wired.lose_unicast()
     wire = wired.listen()
@@ -201,7 +247,8 @@ def test_a_client_comes_back_after_a_reboot(client: Client, wired: Wired) -> Non
 
 @pytest.mark.parametrize("client", ["dhcpcd", "systemd-networkd"], indirect=True)
 def test_a_client_whose_cable_was_out_asks_for_the_address_that_it_had(
-        client: Client, wired: Wired) -> None:
+    client: Client, wired: Wired
+) -> None:
     responder = wired.respond()
     process = client.start(wired)
     process.expect(client.done)
@@ -225,7 +272,8 @@ def test_a_client_finds_a_router_outside_its_network(client: Client, wired_apart
 
 
 def test_a_lease_from_another_network_is_refused_and_the_right_address_taken(
-        wired: Wired, requires: Callable[..., None]) -> None:
+    wired: Wired, requires: Callable[..., None]
+) -> None:
     requires("dhclient")
     responder = wired.respond()
     first = _dhclient(wired)

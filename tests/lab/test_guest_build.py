@@ -11,8 +11,14 @@ import pytest
 from labsite import ROOT
 
 MODULES = [
-    "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci",
-    "failover", "net_failover", "virtio_net",
+    "virtio_ring",
+    "virtio",
+    "virtio_pci_modern_dev",
+    "virtio_pci_legacy_dev",
+    "virtio_pci",
+    "failover",
+    "net_failover",
+    "virtio_net",
 ]
 
 APT_CACHE = """\
@@ -48,17 +54,31 @@ class Distribution:
             (self.repo / name / path).write_text(text)
         (self.repo / name / "DEBIAN").mkdir(parents=True)
         (self.repo / name / "DEBIAN/control").write_text(
-            f"Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n")
+            f"Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n"
+        )
         lines = "".join(f"  Depends: {word}\n" for word in depends.split())
         (self.repo / f"{name}.depends").write_text(f"{name}\n{lines}")
 
     def build(self, cache: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["sh", str(ROOT / "packaging/guest"), "--arch", "amd64",
-             "--cache", str(self.cache) + cache],
-            check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-            env={"PATH": f"{self.tools}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/nonexistent",
-                 "REPO": str(self.repo)})
+            [
+                "sh",
+                str(ROOT / "packaging/guest"),
+                "--arch",
+                "amd64",
+                "--cache",
+                str(self.cache) + cache,
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            env={
+                "PATH": f"{self.tools}:/usr/sbin:/usr/bin:/sbin:/bin",
+                "HOME": "/nonexistent",
+                "REPO": str(self.repo),
+            },
+        )
 
 
 @pytest.fixture
@@ -69,15 +89,17 @@ def distribution(tmp_path: Path, requires: Callable[..., None]) -> Distribution:
 
 def debian(distribution: Distribution) -> None:
     modules = {f"lib/modules/6.1.0-1/kernel/{name}.ko": name for name in MODULES}
-    distribution.package("linux-image-6.1.0-1-cloud-amd64",
-                         {"boot/vmlinuz-6.1.0-1-cloud-amd64": "kernel", **modules})
+    distribution.package(
+        "linux-image-6.1.0-1-cloud-amd64", {"boot/vmlinuz-6.1.0-1-cloud-amd64": "kernel", **modules}
+    )
     distribution.package("linux-image-cloud-amd64", {}, "linux-image-6.1.0-1-cloud-amd64")
 
 
 def members(initrd: Path) -> list[str]:
     archive = gzip.decompress(initrd.read_bytes())
-    listed = subprocess.run(["cpio", "--quiet", "-it"], input=archive, capture_output=True,
-                            check=True)
+    listed = subprocess.run(
+        ["cpio", "--quiet", "-it"], input=archive, capture_output=True, check=True
+    )
     return listed.stdout.decode().split()
 
 
@@ -91,14 +113,20 @@ def test_debians_kernel_comes_with_its_modules(distribution: Distribution) -> No
 
 
 def test_ubuntus_kernel_has_its_modules_elsewhere_or_built_in(distribution: Distribution) -> None:
-    distribution.package("linux-image-virtual", {},
-                         "linux-image-generic linux-image-6.8.0-9-generic")
-    distribution.package("linux-image-6.8.0-9-generic", {"boot/vmlinuz-6.8.0-9-generic": "kernel"},
-                         "linux-base linux-modules-6.8.0-9-generic linux-modules-extra")
+    distribution.package(
+        "linux-image-virtual", {}, "linux-image-generic linux-image-6.8.0-9-generic"
+    )
+    distribution.package(
+        "linux-image-6.8.0-9-generic",
+        {"boot/vmlinuz-6.8.0-9-generic": "kernel"},
+        "linux-base linux-modules-6.8.0-9-generic linux-modules-extra",
+    )
     builtin = "".join(f"kernel/drivers/{name}.ko\n" for name in MODULES if name != "net_failover")
     folder = "lib/modules/6.8.0-9-generic"
-    distribution.package("linux-modules-6.8.0-9-generic", {
-        f"{folder}/modules.builtin": builtin, f"{folder}/kernel/net_failover.ko": "module"})
+    distribution.package(
+        "linux-modules-6.8.0-9-generic",
+        {f"{folder}/modules.builtin": builtin, f"{folder}/kernel/net_failover.ko": "module"},
+    )
     built = distribution.build()
     assert built.returncode == 0, built.stderr
     found = members(Path(built.stdout.strip()) / "initrd")
@@ -121,13 +149,17 @@ def test_what_is_built_is_not_built_again(distribution: Distribution) -> None:
     assert second.stderr == ""
 
 
-@pytest.mark.parametrize(("broken", "message"), [
-    ("no kernel", "no kernel package for amd64 is known to apt"),
-    ("no download", "the package linux-image-6.1.0-1-cloud-amd64 could not be fetched"),
-    ("no module", "the kernel has no module virtio_net, nor is it built in"),
-])
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("no kernel", "no kernel package for amd64 is known to apt"),
+        ("no download", "the package linux-image-6.1.0-1-cloud-amd64 could not be fetched"),
+        ("no module", "the kernel has no module virtio_net, nor is it built in"),
+    ],
+)
 def test_a_failed_build_says_why_and_leaves_nothing(
-        distribution: Distribution, broken: str, message: str) -> None:
+    distribution: Distribution, broken: str, message: str
+) -> None:
     if broken != "no kernel":
         debian(distribution)
     if broken == "no download":

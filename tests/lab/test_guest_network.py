@@ -36,8 +36,14 @@ class Bench:
 
     def add(self, name: str, append: str, more: str = "", accel: str = "tcg") -> None:
         files = self.lab.site.guest()
-        self.text += GUEST.format(name=name, append=append, more=more, accel=accel,
-                                  kernel=files.kernel, initrd=files.initrd)
+        self.text += GUEST.format(
+            name=name,
+            append=append,
+            more=more,
+            accel=accel,
+            kernel=files.kernel,
+            initrd=files.initrd,
+        )
 
     def render(self, *options: str) -> None:
         self.lab.write(f"{HOME}/net.toml", self.text, owner="alice")
@@ -105,7 +111,8 @@ def test_an_isolated_guest_stays_in_but_answers_at_its_port(bench: Bench) -> Non
 
 @pytest.mark.parametrize(("more", "seen"), [("", "closed"), ('host = "open"', "open")])
 def test_the_hosts_services_are_closed_to_a_guest_unless_opened(
-        bench: Bench, more: str, seen: str) -> None:
+    bench: Bench, more: str, seen: str
+) -> None:
     bench.lab.start(["busybox", "httpd", "-f", "-p", "0.0.0.0:8000", "-h", "/usr"])
     words = "tapdraft.connect=192.168.7.1:8000 tapdraft.connect=203.0.113.2:8000"
     guest = bench.start(words, more)
@@ -117,8 +124,11 @@ def test_the_hosts_services_are_closed_to_a_guest_unless_opened(
 
 def test_guests_do_not_reach_each_other(bench: Bench) -> None:
     bench.add("web", GOES_OUT, 'forward = ["tcp:8080:80"]')
-    bench.add("db", f"tapdraft.ping={WEB} tapdraft.ping=192.168.7.2 "
-              "tapdraft.connect=192.168.7.2:80 tapdraft.connect=203.0.113.2:8080")
+    bench.add(
+        "db",
+        f"tapdraft.ping={WEB} tapdraft.ping=192.168.7.2 "
+        "tapdraft.connect=192.168.7.2:80 tapdraft.connect=203.0.113.2:8080",
+    )
     bench.render()
     web = bench.run("web")
     got_out(web)
@@ -194,7 +204,8 @@ def test_a_tap_that_was_up_before_a_run_is_up_after_it(bench: Bench) -> None:
 
 def test_who_is_in_no_section_gets_no_guest(bench: Bench) -> None:
     bench.lab.site.policy(
-        "[user bob]\nsubnets = 192.168.7.0/24\ntaps = 1\nmodes = nat\nuplinks = *\n")
+        "[user bob]\nsubnets = 192.168.7.0/24\ntaps = 1\nmodes = nat\nuplinks = *\n"
+    )
     guest = bench.start("")
     assert guest.wait() == 3
     assert "error: " in guest.console

@@ -75,8 +75,9 @@ def test_run_takes_down_what_it_set_up_when_it_is_ended(lab: Lab, number: signal
 
 def test_qemu_may_ask_the_helper_for_the_tap_itself(lab: Lab) -> None:
     lab.serve()
-    describe(lab, words="tapdraft.get=http://198.51.100.1/ tapdraft.http=80",
-             forward='["tcp:8080:80"]')  # fmt: skip
+    describe(
+        lab, words="tapdraft.get=http://198.51.100.1/ tapdraft.http=80", forward='["tcp:8080:80"]'
+    )
     script = render(lab, "--attach=helper")
     before = lab.snapshot()
     guest = lab.guest([f"{script}/run"], user="alice", cwd=HOME)

@@ -11,7 +11,7 @@ import pytest
 from labnet import Lab
 from labsite import Site
 
-TABLE = 'table inet other { chain c { type filter hook forward priority 0; counter; }; }'
+TABLE = "table inet other { chain c { type filter hook forward priority 0; counter; }; }"
 
 RESIDUE = {
     "link": ["ip", "link", "add", "left", "type", "bridge"],
@@ -60,8 +60,13 @@ def test_a_rule_in_a_table_of_others_is_seen_though_counters_are_not(bare_lab: L
 
 
 def test_traffic_alone_is_no_residue(bare_lab: Lab) -> None:
-    bare_lab.run(["nft", "table inet t { chain c { type filter hook output priority 0; "
-                  "ct state new counter; }; }"]).check()
+    bare_lab.run(
+        [
+            "nft",
+            "table inet t { chain c { type filter hook output priority 0; "
+            "ct state new counter; }; }",
+        ]
+    ).check()
     bare_lab.serve()
     before = bare_lab.snapshot()
     assert bare_lab.ping(bare_lab.web)
@@ -116,8 +121,14 @@ def test_nothing_reaches_the_machine(bare_lab: Lab) -> None:
 
 
 def test_a_file_capability_holds_in_the_site(bare_lab: Lab) -> None:
-    bare_lab.run(["sh", "-ec", "mkdir -p /usr/local/libexec/t; cp /bin/cat /usr/local/libexec/t/;"
-                  "setcap cap_net_admin=p /usr/local/libexec/t/cat"]).check()
+    bare_lab.run(
+        [
+            "sh",
+            "-ec",
+            "mkdir -p /usr/local/libexec/t; cp /bin/cat /usr/local/libexec/t/;"
+            "setcap cap_net_admin=p /usr/local/libexec/t/cat",
+        ]
+    ).check()
     status = bare_lab.run(["/usr/local/libexec/t/cat", "/proc/self/status"], user="alice").check()
     assert "CapPrm:\t0000000000001000\n" in status.stdout
     assert "CapEff:\t0000000000000000\n" in status.stdout
@@ -166,9 +177,12 @@ def test_a_real_guest_talks_on_a_tap(bare_lab: Lab, arch: str) -> None:
     bare_lab.run(["ip", "address", "add", "192.168.7.1/30", "dev", "td-x"]).check()
     bare_lab.run(["ip", "link", "set", "td-x", "up"]).check()
     guest = bare_lab.qemu(
-        "td-x", "ip=192.168.7.2::192.168.7.1:255.255.255.252:web:eth0:off:192.0.2.53: "
+        "td-x",
+        "ip=192.168.7.2::192.168.7.1:255.255.255.252:web:eth0:off:192.0.2.53: "
         "tapdraft.ping=192.168.7.1 tapdraft.ping=192.168.7.3 tapdraft.connect=192.168.7.1:99 "
-        "tapdraft.http=80", arch=arch)
+        "tapdraft.http=80",
+        arch=arch,
+    )
     guest.expect(r"guest: address 192\.168\.7\.2 .* gateway 192\.168\.7\.1 on eth0$")
     guest.expect("guest: hostname web dns 192.0.2.53")
     guest.expect(r"guest: ping 192\.168\.7\.1 ok$")

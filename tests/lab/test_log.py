@@ -12,7 +12,7 @@ def test_a_decision_and_a_result_are_logged_for_what_is_done(lab: Lab) -> None:
     assert decision.startswith(AUTHPRIV_NOTICE)
     assert 'decision=allow uid=61001 gid=61001 request="up web 192.168.7.1/30' in decision
     assert "[group tapdraft] permits it" in decision
-    assert 'result=done uid=61001' in result
+    assert "result=done uid=61001" in result
     assert 'reason="td-web is up"' in result
 
 

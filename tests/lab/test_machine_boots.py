@@ -14,10 +14,17 @@ from tapdraft.generator.machines import MACHINES
 HOME = "/home/alice"
 # The machine, and Debian's architecture that its kernel is of. doc/machines.md tells the times.
 BOOTS = {
-    "x86_64": "amd64", "qemux86-64": "amd64", "qemux86": "i386", "aarch64": "arm64",
-    "qemuarm64": "arm64", "qemuarm": "armhf", "qemuppc64": "ppc64el", "s390x": "s390x",
-    "mips64el": "mips64el", "mipsel": "mipsel",
-}  # fmt: skip
+    "x86_64": "amd64",
+    "qemux86-64": "amd64",
+    "qemux86": "i386",
+    "aarch64": "arm64",
+    "qemuarm64": "arm64",
+    "qemuarm": "armhf",
+    "qemuppc64": "ppc64el",
+    "s390x": "s390x",
+    "mips64el": "mips64el",
+    "mipsel": "mipsel",
+}
 SEVERAL = 2  # at once
 
 

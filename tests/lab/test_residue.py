@@ -61,8 +61,9 @@ def test_the_second_guest_does_not_forget_what_the_first_one_noted(make_lab: typ
     lab.run(["sysctl", "-q", "-w", "net.ipv4.conf.eth1.forwarding=1"]).check()
     before = lab.snapshot()
     lab.helper(*WEB, "uplink=eth0", user="alice").check()
-    lab.helper("up", "db", "192.168.7.5/30", "192.168.7.6", "uplink=eth1", "uplink=eth0",
-               user="alice").check()  # fmt: skip
+    lab.helper(
+        "up", "db", "192.168.7.5/30", "192.168.7.6", "uplink=eth1", "uplink=eth0", user="alice"
+    ).check()
     lab.helper("down", "--all", user="alice").check()
     lab.assert_no_residue(before)
 
@@ -108,8 +109,11 @@ def test_a_default_route_over_several_interfaces_is_a_way_out_over_each(
     shown = lab.run(["ip", "-j", "route", "show", "default"]).check().stdout
     gateway = json.loads(shown)[0]["gateway"]
     lab.run(["ip", "route", "delete", "default"]).check()
-    hops = [word for name in ("eth0", "eth1")
-            for word in ("nexthop", "via", gateway, "dev", name, "onlink")]  # fmt: skip
+    hops = [
+        word
+        for name in ("eth0", "eth1")
+        for word in ("nexthop", "via", gateway, "dev", name, "onlink")
+    ]
     lab.run(["ip", "route", "add", "default", *hops]).check()
     lab.helper(*WEB, user="alice").check()
     uplinks = lab.run(["nft", "list", "set", "inet", "tapdraft", "uplinks"]).check().stdout
@@ -307,10 +311,12 @@ def test_the_ruleset_in_the_kernel_is_the_text_that_was_reviewed(lab: Lab) -> No
     def rules() -> object:
         listed = json.loads(lab.run(["nft", "-j", "list", "table", "inet", "tapdraft"]).stdout)
         return [
-            {kind: {key: value for key, value in item.items() if key not in ("handle", "elem")}
-             for kind, item in entry.items()}
+            {
+                kind: {key: value for key, value in item.items() if key not in ("handle", "elem")}
+                for kind, item in entry.items()
+            }
             for entry in listed["nftables"]
-        ]  # fmt: skip
+        ]
 
     lab.helper(*WEB, user="alice").check()
     by_helper = rules()

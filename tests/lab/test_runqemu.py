@@ -26,8 +26,9 @@ def imported(lab: Lab) -> str:
     """The folder of a description that was made from a deploy folder."""
     files, deploy = lab.site.guest("amd64"), f"{HOME}/deploy"
     for name, source in (
-        ("bzImage", files.kernel), ("core-image-minimal-qemux86-64.cpio.gz", files.initrd),
-    ):  # fmt: skip
+        ("bzImage", files.kernel),
+        ("core-image-minimal-qemux86-64.cpio.gz", files.initrd),
+    ):
         lab.write(f"{deploy}/{name}", lab.site.path(source).read_bytes())
     lab.write(f"{deploy}/image.qemuboot.conf", CONF)
     lab.run(["chown", "-R", "alice:", deploy]).check()
@@ -60,8 +61,15 @@ def test_without_a_tap_nothing_on_the_host_is_touched(lab: Lab) -> None:
     deploy = imported(lab)
     before = lab.snapshot()
     lab.site.syslog.clear()
-    argv = ["tapdraft", "run", "--accel=tcg", "--network=user", "--forward=tcp:2280:80",
-            "--append=quiet tapdraft.http=80", "vm.toml"]  # fmt: skip
+    argv = [
+        "tapdraft",
+        "run",
+        "--accel=tcg",
+        "--network=user",
+        "--forward=tcp:2280:80",
+        "--append=quiet tapdraft.http=80",
+        "vm.toml",
+    ]
     guest = lab.guest(argv, user="alice", cwd=deploy)
     guest.expect("guest: address 10.0.2.15", 120)
     guest.expect("guest: ready", 60)

@@ -6,10 +6,10 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from labnet import Lab
+from labproc import Guest
 from labsite import ROOT, SOURCE, Site
 
 HOME = "/home/alice"
@@ -53,19 +53,20 @@ def test_the_tutorial_leads_to_a_guest_with_ssh_and_leaves_nothing(
     subprocess.run(["sh", ROOT / "packaging/guest-disk"], check=True, stdout=subprocess.PIPE)
     lab = bare_machine
     said = ""
+    running: list[Guest] = []
     before = lab.snapshot()
     for who, commands in BLOCKS:
         if who == "root":
             said = lab.run(["sh", "-euc", commands], cwd=SOURCE, limit=300).check().stdout
         elif who == "alice":
             if "tapdraft list\nip link" in commands:
-                guest.type("\x01x")
-                assert guest.wait(60) == 0
+                running[0].type("\x01x")
+                assert running[0].wait(60) == 0
             run = lab.run(["sh", "-euc", commands], user="alice", cwd=HOME, limit=300).check()
             said = run.stdout
         elif who == "alice, terminal":
-            guest = lab.guest(commands.split(), cwd=HOME)
-            guest.expect(r"\[#\] port 22 of web \(192\.168\.7\.2\) is open after", BOOT)
+            running.append(lab.guest(commands.split(), cwd=HOME))
+            running[0].expect(r"\[#\] port 22 of web \(192\.168\.7\.2\) is open after", BOOT)
         elif who == "another machine":
             argv = ["busybox", *commands.split()]
             assert lab.run(argv, netns="outside", limit=60).check().stdout == "hello\n"

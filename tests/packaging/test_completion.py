@@ -28,8 +28,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("completion")
     for shell in ("bash", "zsh", "fish"):
         (folder / shell).write_text(generate(shell))
-    (folder / "net.toml").write_text('[network]\nsubnet = "192.168.7.0/24"\n[guest.web]\n'
-                                     "[guest.db-1] # the other\n")  # fmt: skip
+    (folder / "net.toml").write_text(
+        '[network]\nsubnet = "192.168.7.0/24"\n[guest.web]\n[guest.db-1] # the other\n'
+    )
     (folder / "scripts").mkdir()
     return folder
 
@@ -44,8 +45,13 @@ def offered(files: Path, requires: Callable[..., None]) -> Callable[..., set[str
         split = [part for word in words for part in re.split("(=)", word) if part or word == ""]
         code = """. ./bash; COMP_WORDS=(tapdraft "$@"); COMP_CWORD=$#
             _tapdraft tapdraft; printf '%s\\n' "${COMPREPLY[@]}" """
-        done = subprocess.run(["bash", "--norc", "-c", code, "bash", *split], check=True, cwd=files,
-                              capture_output=True, text=True)  # fmt: skip
+        done = subprocess.run(
+            ["bash", "--norc", "-c", code, "bash", *split],
+            check=True,
+            cwd=files,
+            capture_output=True,
+            text=True,
+        )
         assert not done.stderr
         return set(done.stdout.split())
 
@@ -83,8 +89,9 @@ def test_bash_offers_files_and_then_the_guests_in_them(offered: Callable[..., se
 def test_bash_loads_it_as_it_loads_others(files: Path, requires: Callable[..., None]) -> None:
     requires("bash")
     code = ". /usr/share/bash-completion/bash_completion; . ./bash; complete -p tapdraft"
-    done = subprocess.run(["bash", "--norc", "-c", code], check=True, cwd=files,
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        ["bash", "--norc", "-c", code], check=True, cwd=files, capture_output=True, text=True
+    )
     assert done.stdout == "complete -F _tapdraft tapdraft\n"
 
 
@@ -118,8 +125,9 @@ def test_zsh_offers_commands_options_and_guests(files: Path, requires: Callable[
         words=(tapdraft up net.toml ''); CURRENT=4; _tapdraft_guests
     """
     (files / "functions").write_text((files / "zsh").read_text().replace('\n_tapdraft "$@"', ""))
-    done = subprocess.run(["zsh", "-f", "-c", code], check=True, cwd=files, capture_output=True,
-                          text=True)  # fmt: skip
+    done = subprocess.run(
+        ["zsh", "-f", "-c", code], check=True, cwd=files, capture_output=True, text=True
+    )
     said = done.stdout.split()
     assert set(said) >= {*COMMANDS, "--dialect=", "--check-files", "web", "db-1"}
 

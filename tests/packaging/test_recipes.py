@@ -16,16 +16,35 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGING = ROOT / "packaging"
 LAUNCHER = "usr/libexec/tapdraft/tapdraft-helper"
 SCRIPTS = [
-    "clean-root", "package-life", "recipes", "release-life",
-    "service-life", "sources", "test-packages", "test-wheels",
-    "capability", "group-members", "debian/build", "debian/tests/helper", "debian/tests/render",
-    "debian/tapdraft-helper.postinst", "debian/tapdraft-helper.postrm", "rpm/build", "rpm/smoke",
-]  # fmt: skip
+    "clean-root",
+    "package-life",
+    "recipes",
+    "release-life",
+    "service-life",
+    "sources",
+    "test-packages",
+    "test-wheels",
+    "capability",
+    "group-members",
+    "debian/build",
+    "debian/tests/helper",
+    "debian/tests/render",
+    "debian/tapdraft-helper.postinst",
+    "debian/tapdraft-helper.postrm",
+    "rpm/build",
+    "rpm/smoke",
+]
 
 
 def run(*argv: str | Path, cwd: Path = ROOT, **environment: str) -> str:
-    done = subprocess.run(argv, check=False, cwd=cwd, capture_output=True, text=True,
-                          env={**os.environ, **environment})  # fmt: skip
+    done = subprocess.run(
+        argv,
+        check=False,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == 0, f"{argv}\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -46,16 +65,21 @@ def test_shellcheck_finds_nothing_in_scripts(requires: Callable[..., None], scri
 
 def test_shellcheck_finds_nothing_in_recipes(recipes: Path, requires: Callable[..., None]) -> None:
     requires("shellcheck")
-    files = [*recipes.glob("arch/PKGBUILD"), *recipes.glob("arch/*.install"),
-             *recipes.glob("alpine/APKBUILD"), *recipes.glob("alpine/*install"),
-             *recipes.glob("gentoo/*/*/*.ebuild")]  # fmt: skip
+    files = [
+        *recipes.glob("arch/PKGBUILD"),
+        *recipes.glob("arch/*.install"),
+        *recipes.glob("alpine/APKBUILD"),
+        *recipes.glob("alpine/*install"),
+        *recipes.glob("gentoo/*/*/*.ebuild"),
+    ]
     assert len(files) == 6
     run("shellcheck", *files)
 
 
 def test_no_mark_is_left_to_be_filled_in(recipes: Path) -> None:
-    texts = [path.read_text() for path in recipes.rglob("*") if path.suffix != ".gz" and
-             path.is_file()]  # fmt: skip
+    texts = [
+        path.read_text() for path in recipes.rglob("*") if path.suffix != ".gz" and path.is_file()
+    ]
     assert texts
     assert not [text for text in texts if re.search("@[A-Z0-9]+@", text)]
     assert sum(__version__ in text for text in texts) >= 3
@@ -118,7 +142,9 @@ def test_the_functions_of_alpine_build_two_packages(
     # chown drops a capability, so it comes before setcap.
     launcher = helper / LAUNCHER
     assert log.read_text().splitlines() == [
-        f"chown root:tapdraft {launcher}", f"setcap cap_net_admin=p {launcher}"]  # fmt: skip
+        f"chown root:tapdraft {launcher}",
+        f"setcap cap_net_admin=p {launcher}",
+    ]
 
 
 def test_the_ebuild_gives_one_capability_and_never_a_setuid_bit(recipes: Path) -> None:
@@ -127,8 +153,17 @@ def test_the_ebuild_gives_one_capability_and_never_a_setuid_bit(recipes: Path) -
     steps = f"""inherit() {{ :; }}; python_gen_cond_dep() {{ :; }}; P=tapdraft
         . '{ebuild}'; printf '%s\\n' "${{FILECAPS[@]}}" """
     assert run("bash", "-c", steps).split() == [
-        "-o", "0", "-g", "tapdraft", "-m", "0750", "-M", "0750", "cap_net_admin=p", LAUNCHER,
-    ]  # fmt: skip
+        "-o",
+        "0",
+        "-g",
+        "tapdraft",
+        "-m",
+        "0750",
+        "-M",
+        "0750",
+        "cap_net_admin=p",
+        LAUNCHER,
+    ]
 
 
 def test_apparmors_compiler_accepts_the_profile(requires: Callable[..., None]) -> None:
@@ -138,7 +173,8 @@ def test_apparmors_compiler_accepts_the_profile(requires: Callable[..., None]) -
     rules = [line.split("#")[0] for line in profile.read_text().splitlines()]
     assert not [line for line in rules if re.search(r"\s[rmwkl]*[pPcCuUi]*x[,\s]", line)]
     assert [line.split() for line in rules if line.strip().startswith("capability")] == [
-        ["capability", "net_admin,"]]  # fmt: skip
+        ["capability", "net_admin,"]
+    ]
 
 
 def test_selinuxs_compiler_accepts_the_module(
@@ -146,8 +182,14 @@ def test_selinuxs_compiler_accepts_the_module(
 ) -> None:
     requires("checkmodule", "semodule_package", "make", "m4")
     shutil.copytree(PACKAGING / "selinux", tmp_path / "module")
-    run("make", "-f", "/usr/share/selinux/devel/Makefile", "NAME=default", "tapdraft.pp",
-        cwd=tmp_path / "module")  # fmt: skip
+    run(
+        "make",
+        "-f",
+        "/usr/share/selinux/devel/Makefile",
+        "NAME=default",
+        "tapdraft.pp",
+        cwd=tmp_path / "module",
+    )
     assert (tmp_path / "module/tapdraft.pp").stat().st_size > 1000
     text = (PACKAGING / "selinux/tapdraft.te").read_text()
     assert re.findall(r"self:(?:cap_userns|capability2?) ([^;]+);", text) == ["net_admin"]
@@ -159,8 +201,11 @@ def test_the_version_is_written_in_one_place() -> None:
     kinds = {".py", ".cfg", ".toml", ".c", ".j2", ".1", ".5", ".8"}
     files = [path for path in ROOT.rglob("*") if path.suffix in kinds or path.name == "Makefile"]
     files += [path for path in PACKAGING.rglob("*") if "__pycache__" not in path.parts]
-    ours = [path for path in files if path.is_file() and path.parts[len(ROOT.parts)] not in
-            {"build", "tests", "dist"}]  # fmt: skip
+    ours = [
+        path
+        for path in files
+        if path.is_file() and path.parts[len(ROOT.parts)] not in {"build", "tests", "dist"}
+    ]
     assert len(ours) > 50
     found = {path for path in ours if number.search(path.read_text(errors="replace"))}
     assert found == {ROOT / "helper/__init__.py"}

@@ -57,7 +57,7 @@ def test_arguments_come_as_they_were_given(ends: tuple[socket.socket, socket.soc
 
 
 def test_the_socket_for_a_tap_is_the_one_that_came(
-    ends: tuple[socket.socket, socket.socket]
+    ends: tuple[socket.socket, socket.socket],
 ) -> None:
     here, there = socket.socketpair()
     socket.send_fds(ends[0], [framed(b"--fd=0\ndown\nweb")], [there.fileno()])
@@ -128,9 +128,19 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the service installed in it, as by a packager."""
     folder = tmp_path_factory.mktemp("service")
     subprocess.run(
-        ["make", "-s", "install-helper", "install-service", f"DESTDIR={folder}/root",
-         f"BUILD={folder}/build", "PREFIX=/usr"],
-        check=True, cwd=ROOT, capture_output=True)  # fmt: skip
+        [
+            "make",
+            "-s",
+            "install-helper",
+            "install-service",
+            f"DESTDIR={folder}/root",
+            f"BUILD={folder}/build",
+            "PREFIX=/usr",
+        ],
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+    )
     return folder / "root"
 
 
@@ -139,15 +149,22 @@ def test_the_unit_is_sandboxed_and_its_score_is_the_documented_one(
 ) -> None:
     requires("systemd-analyze")
     unit = installed / "usr/lib/systemd/system/tapdraft@.service"
-    done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", unit],
-                          check=True, capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", unit],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     score = re.search(r"exposure level for \S+: ([0-9.]+) OK", done.stdout)
     assert score, done.stdout
-    told = re.search(r"exposure level ([0-9.]+) of 10 \(([0-9.]+) with systemd (\d+)\)",
-                     (ROOT / "doc/administrators.md").read_text())  # fmt: skip
+    told = re.search(
+        r"exposure level ([0-9.]+) of 10 \(([0-9.]+) with systemd (\d+)\)",
+        (ROOT / "doc/administrators.md").read_text(),
+    )
     assert told
-    version = subprocess.run(["systemd-analyze", "--version"], check=True, capture_output=True,
-                             text=True).stdout  # fmt: skip
+    version = subprocess.run(
+        ["systemd-analyze", "--version"], check=True, capture_output=True, text=True
+    ).stdout
     newer = int(version.split()[1]) >= int(told[3])  # it knows of more that is closed
     assert score[1] == told[2 if newer else 1]
 

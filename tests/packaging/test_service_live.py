@@ -40,8 +40,18 @@ while True:
 @pytest.fixture(scope="module")
 def service_site(installed_site: Site) -> Site:
     installed_site.run(
-        ["make", "-s", "-C", Site.source, "install-service", "PREFIX=/usr/local",
-         "SYSCONFDIR=/etc", "PYTHON=/usr/bin/python3"], limit=180).check()  # fmt: skip
+        [
+            "make",
+            "-s",
+            "-C",
+            Site.source,
+            "install-service",
+            "PREFIX=/usr/local",
+            "SYSCONFDIR=/etc",
+            "PYTHON=/usr/bin/python3",
+        ],
+        limit=180,
+    ).check()
     return installed_site
 
 

@@ -19,16 +19,31 @@ WEB = ["up", "web", "192.168.7.1/30", "192.168.7.2"]
 def built(installed_site: Site) -> str:
     """The launcher built with WRAPPED=1, open to all as in a store, and without a capability."""
     installed_site.run(
-        ["sh", "-ec", f"make -s -C {Site.source} BUILD=/tmp/wrapped WRAPPED=1 all; "
-         f"install -m 755 /tmp/wrapped/tapdraft-helper {BUILT}"], limit=180).check()  # fmt: skip
+        [
+            "sh",
+            "-ec",
+            f"make -s -C {Site.source} BUILD=/tmp/wrapped WRAPPED=1 all; "
+            f"install -m 755 /tmp/wrapped/tapdraft-helper {BUILT}",
+        ],
+        limit=180,
+    ).check()
     return BUILT
 
 
 def started(lab: Lab, program: str, *words: str, capabilities: str = "+net_admin") -> Result:
     return lab.run(
-        ["setpriv", "--reuid=alice", "--regid=alice", "--init-groups",
-         f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}", "--", program, *words]
-    )  # fmt: skip
+        [
+            "setpriv",
+            "--reuid=alice",
+            "--regid=alice",
+            "--init-groups",
+            f"--inh-caps={capabilities}",
+            f"--ambient-caps={capabilities}",
+            "--",
+            program,
+            *words,
+        ]
+    )
 
 
 def test_it_works_for_who_starts_the_wrapper(lab: Lab, built: str) -> None:
