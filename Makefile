@@ -57,7 +57,8 @@ HELPER_FILES = $(sort $(wildcard helper/*.py helper/explain/*.py helper/*.nft))
 CLI_FILES = $(HELPER_FILES) $(sort $(shell find generator templates -name '*.py' -o -name '*.j2'))
 HELPER_MANUALS = $(sort $(wildcard man/tapdraft-helper.8 man/tapdraft-policy.conf.5))
 CLI_MANUALS = $(filter-out $(HELPER_MANUALS),$(sort $(wildcard man/*.1 man/*.5 man/*.7 man/*.8)))
-DOCUMENTS = README.md CHANGELOG.md SECURITY.md $(sort $(wildcard doc/*.md man/text/*.txt))
+# With their folders, so that the links in them lead somewhere.
+DOCUMENTS = README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md $(sort $(wildcard doc/*.md man/text/*.txt))
 MANUALS = $(HELPER_MANUALS) $(CLI_MANUALS)
 COMPLETIONS = $(DESTDIR)$(BASHCOMPDIR)/tapdraft $(DESTDIR)$(ZSHCOMPDIR)/_tapdraft $(DESTDIR)$(FISHCOMPDIR)/tapdraft.fish
 STAGE = $(BUILD)/stage
@@ -157,8 +158,8 @@ install-command: all
 	$(INSTALL) -m 755 $(STAGE)$(BINDIR)/tapdraft $(DESTDIR)$(BINDIR)/tapdraft.new
 	mv -f $(DESTDIR)$(BINDIR)/tapdraft.new $(DESTDIR)$(BINDIR)/tapdraft
 	$(call copy_manuals,$(CLI_MANUALS))
-	$(call own_folders,$(DOCDIR))
-	for text in $(DOCUMENTS); do $(INSTALL) -m 644 $$text $(DESTDIR)$(DOCDIR)/$${text##*/} || exit 1; done
+	$(call own_folders,$(addprefix $(DOCDIR),/ /doc /man /man/text))
+	for text in $(DOCUMENTS); do $(INSTALL) -m 644 $$text $(DESTDIR)$(DOCDIR)/$$text || exit 1; done
 	$(INSTALL) -m 644 $(BUILD)/completion/bash $(DESTDIR)$(BASHCOMPDIR)/tapdraft
 	$(INSTALL) -m 644 $(BUILD)/completion/zsh $(DESTDIR)$(ZSHCOMPDIR)/_tapdraft
 	$(INSTALL) -m 644 $(BUILD)/completion/fish $(DESTDIR)$(FISHCOMPDIR)/tapdraft.fish
@@ -206,10 +207,10 @@ uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/tapdraft $(COMPLETIONS) $(DESTDIR)$(SYSUSERSDIR)/tapdraft.conf
 	rm -f $(foreach page,$(notdir $(MANUALS)),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(page))
 	rm -f $(DESTDIR)$(NETWORKDDIR)/05-tapdraft.network $(DESTDIR)$(NMDIR)/05-tapdraft.conf
-	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,$(notdir $(DOCUMENTS)))
+	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,$(DOCUMENTS))
 	@if cmp -s packaging/policy.conf $(DESTDIR)$(POLICY); then rm $(DESTDIR)$(POLICY); \
 	elif [ -e $(DESTDIR)$(POLICY) ]; then echo "note: $(DESTDIR)$(POLICY) was changed and is kept"; fi
-	@for folder in $(dir $(LAUNCHER) $(POLICY)) $(DOCDIR); do \
+	@for folder in $(dir $(LAUNCHER) $(POLICY)) $(addprefix $(DOCDIR),/man/text /man /doc /); do \
 		[ ! -d $(DESTDIR)$$folder ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$$folder; done
 	@[ -n '$(DESTDIR)' ] || echo "note: the group $(GROUP) is kept; remove it with: groupdel $(GROUP)"
 

@@ -44,7 +44,7 @@ class Uplink(NamedTuple):
 
 
 class CreateTap(NamedTuple):
-    """Make the tap for the guest: the user's qemu may open it, nobody else's."""
+    """Make the tap for the guest. Only this user's qemu may open it."""
 
     tap: str
     uid: str
@@ -58,7 +58,7 @@ class CreateTap(NamedTuple):
 
 
 class HardenTap(NamedTuple):
-    """No IPv6 on the tap, and nothing that the guest sends changes or reveals the host's setup."""
+    """Switch IPv6 off on the tap. What the guest sends cannot change or reveal the host's setup."""
 
     tap: str
 
@@ -84,7 +84,7 @@ class HardenTap(NamedTuple):
 
 
 class AddAddress(NamedTuple):
-    """Give the host its address on the tap; it is the guest's gateway."""
+    """Give the host its address on the tap. It is the guest's gateway."""
 
     tap: str
     address: str
@@ -92,25 +92,25 @@ class AddAddress(NamedTuple):
 
 
 class EnsureRuleset(NamedTuple):
-    """Load the firewall and NAT table, unless a tap has brought it already."""
+    """Load the firewall and NAT table, unless another tap has loaded it already."""
 
 
 class AddUplink(NamedTuple):
-    """Let guests out through this interface: nobody else, unless it was open before."""
+    """Let guests out through this interface, and nobody else if it did not forward before."""
 
     interface: str
     was: str
 
 
 class EnableForwarding(NamedTuple):
-    """Let the kernel hand on packets that come in here; net.ipv4.ip_forward stays as it is."""
+    """Let the kernel forward packets that come in here; net.ipv4.ip_forward stays as it is."""
 
     interface: str
     was: str  # "" for a tap, whose setting goes with it
 
 
 class ForwardPort(NamedTuple):
-    """Hand this port of the uplinks on to the guest."""
+    """Forward this port of the uplinks to the guest."""
 
     tap: str
     protocol: str
@@ -120,13 +120,13 @@ class ForwardPort(NamedTuple):
 
 
 class SetUp(NamedTuple):
-    """Switch the tap on, now that all that guards it is in place."""
+    """Switch the tap on, now that all its rules are in place."""
 
     tap: str
 
 
 class AddRoute(NamedTuple):
-    """Show the host the way to the guest, which its own prefix does not cover."""
+    """Route the guest's address to the tap, as the host's prefix does not cover it."""
 
     tap: str
     guest: str
@@ -134,13 +134,13 @@ class AddRoute(NamedTuple):
 
 
 class PersistTap(NamedTuple):
-    """Keep the tap for qemu to open. Until here it goes with whoever is making it."""
+    """Keep the tap for qemu. Until this step it disappears with the process that makes it."""
 
     tap: str
 
 
 class RemoveForward(NamedTuple):
-    """Take the port forward back."""
+    """Remove the port forward."""
 
     protocol: str
     port: int
@@ -153,21 +153,21 @@ class DeleteTap(NamedTuple):
 
 
 class RestoreForwarding(NamedTuple):
-    """Put forwarding back to what it was before the first tap."""
+    """Set forwarding back to what it was before the first tap."""
 
     interface: str
     was: str
 
 
 class RemoveUplink(NamedTuple):
-    """Close this way out again."""
+    """Stop letting guests out through this interface."""
 
     interface: str
     was: str
 
 
 class RemoveRuleset(NamedTuple):
-    """No tap is left: remove the table."""
+    """Remove the table, as no tap is left."""
 
 
 # In the order in which those of many requests are carried out: taps are deleted before the rules

@@ -1,11 +1,13 @@
 #!/usr/bin/python3
-"""Write again what is made from something else: the manuals as text, and the README's scripts.
+"""Update what is made from something else: the manuals as text, and the scripts in documents.
 
 usage: python3 man/refresh.py
 
-man/text/*.txt are the manuals as mandoc prints them, for who has no man. In the README, a block
-below a line `<!-- web/ifup -->` is that file, rendered from the block below `<!-- net.toml -->`.
-tests/test_documents.py fails where any of them is not as this would write it.
+man/text/*.txt are the manuals as mandoc prints them, for people without man. In README.md and
+doc/scripts.md, a block below a line `<!-- web/ifup -->` is that script, rendered from the README's
+block below `<!-- net.toml -->`. With `<!-- web/ifup from "TEXT" -->` the block begins at the first
+line of the script that begins with TEXT. tests/test_documents.py fails if a file differs from what
+this program would write.
 """
 
 import re
@@ -17,7 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MANUALS = sorted(page for section in "1578" for page in (ROOT / "man").glob(f"*.{section}"))
 DESCRIPTION = "net.toml"
-_BLOCK = re.compile(r"^<!-- (\S+) -->\n```(\w*)\n(.*?)^```$", re.M | re.S)
+WITH_SCRIPTS = ("README.md", "doc/scripts.md")
+_BLOCK = re.compile(r'^<!-- (\S+)(?: from "(.*)")? -->\n```(\w*)\n(.*?)^```$', re.M | re.S)
 _OVERSTRUCK = re.compile(r".\x08")
 
 
@@ -28,25 +31,30 @@ def as_text(page: Path) -> str:
     return _OVERSTRUCK.sub("", done.stdout)
 
 
-def blocks(readme: str) -> dict[str, str]:
-    """The contents of the README's marked blocks, by name."""
-    return {name: content for name, _, content in _BLOCK.findall(readme)}
+def blocks(document: str) -> dict[str, str]:
+    """The contents of a document's marked blocks, by name."""
+    return {name: content for name, _, _, content in _BLOCK.findall(document)}
 
 
-def with_scripts(readme: str) -> str:
-    """The README with the scripts in it as they are rendered now."""
+def with_scripts(document: str) -> str:
+    """The document with its scripts as they are rendered now."""
     from tapdraft.generator.description import parser  # noqa: PLC0415  main() says where it is
     from tapdraft.generator.scripts import render  # noqa: PLC0415  main() says where it is
 
-    described = parser.parse(blocks(readme)[DESCRIPTION].encode(), DESCRIPTION)
+    source = blocks((ROOT / "README.md").read_text("utf-8"))[DESCRIPTION]
+    described = parser.parse(source.encode(), DESCRIPTION)
     files = {name: data.decode() for name, data in render.render(described).items()}
+    files[DESCRIPTION] = source
 
     def block(match: re.Match[str]) -> str:
-        name, language, content = match.groups()
-        content = files[name] if name != DESCRIPTION else content
-        return f"<!-- {name} -->\n```{language}\n{content}```"
+        name, start, language, _ = match.groups()
+        content = files[name]
+        if start:
+            content = content[content.index(f"\n{start}") + 1 :]
+        mark = f'{name} from "{start}"' if start else name
+        return f"<!-- {mark} -->\n```{language}\n{content}```"
 
-    return _BLOCK.sub(block, readme)
+    return _BLOCK.sub(block, document)
 
 
 def main() -> None:
@@ -57,8 +65,9 @@ def main() -> None:
         target = ROOT / "man/text" / f"{page.name}.txt"
         target.parent.mkdir(exist_ok=True)
         target.write_text(as_text(page), encoding="utf-8")
-    readme = ROOT / "README.md"
-    readme.write_text(with_scripts(readme.read_text("utf-8")), encoding="utf-8")
+    for name in WITH_SCRIPTS:
+        document = ROOT / name
+        document.write_text(with_scripts(document.read_text("utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

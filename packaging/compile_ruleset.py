@@ -203,7 +203,7 @@ TERMS = {
     + _payload(2, 13, 1)
     + _mask(b"\x17")
     + _compare(b"\x02", _UNEQUAL),
-    "ip saddr set @th,192,32": _IPV4
+    "@nh,96,32 set @th,192,32": _IPV4
     + _payload(2, 24, 4)
     + _expression(
         "payload",

@@ -429,23 +429,46 @@ def test_the_manual_as_text_is_that_of_the_manual(
     assert text == refresh.as_text(ROOT / "man" / name), ANEW
 
 
-def test_the_readme_shows_the_scripts_as_they_are_rendered(refresh: ModuleType) -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    assert set(refresh.blocks(readme)) == {
-        "net.toml",
-        "web/ifup",
-        "web/ifdown",
-        "web/qemu",
-        "web/run",
-    }
-    assert refresh.with_scripts(readme) == readme, ANEW
+@pytest.mark.parametrize(
+    ("document", "scripts"),
+    [
+        ("README.md", {"web/ifup"}),
+        ("doc/scripts.md", {"web/ifup", "web/ifdown", "web/qemu", "web/run"}),
+    ],
+)
+def test_a_document_shows_the_scripts_as_they_are_rendered(
+    refresh: ModuleType, document: str, scripts: set[str]
+) -> None:
+    text = (ROOT / document).read_text("utf-8")
+    assert set(refresh.blocks(text)) == {"net.toml", *scripts}
+    assert refresh.with_scripts(text) == text, ANEW
 
 
-@pytest.mark.parametrize("name", ["README.md", "SECURITY.md"])
-def test_what_a_document_points_to_is_there(name: str) -> None:
-    text = (ROOT / name).read_text("utf-8")
-    for path in re.findall(r"\]\(([\w./-]+)\)", text) + re.findall(r"sh (packaging/\w+)", text):
-        assert (ROOT / path).exists(), path
+def test_the_readme_shows_only_a_short_part_of_a_script(refresh: ModuleType) -> None:
+    (shown,) = refresh.blocks((ROOT / "README.md").read_text("utf-8")).keys() - {"net.toml"}
+    lines = refresh.blocks((ROOT / "README.md").read_text("utf-8"))[shown].splitlines()
+    assert 10 < len(lines) <= 30
+    assert lines[-1].startswith("run tapdraft-helper up web ")
+
+
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "doc").glob("*.md")]
+
+
+def headings(path: Path) -> set[str]:
+    """The names by which a link can point at a heading of a document."""
+    found = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_what_a_document_points_to_is_there(path: Path) -> None:
+    text = path.read_text("utf-8")
+    for link, heading in re.findall(r"\]\(([\w./-]*)(?:#([\w-]+))?\)", text):
+        target = path.parent / link if link else path
+        assert target.exists(), link
+        assert not heading or heading in headings(target), f"{link}#{heading}"
+    for program in re.findall(r"sh ((?:packaging|tools)/[\w/-]+)", text):
+        assert (ROOT / program).exists(), program
 
 
 def test_the_readmes_commands_make_the_files_that_its_description_names(
@@ -463,8 +486,10 @@ def test_the_readmes_commands_make_the_files_that_its_description_names(
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "doc").glob("*.md")), ids=lambda path: path.name)
-def test_the_readme_leads_to_every_document(path: Path) -> None:
+def test_the_readme_and_the_index_lead_to_every_document(path: Path) -> None:
     assert f"](doc/{path.name})" in (ROOT / "README.md").read_text("utf-8")
+    index = (ROOT / "doc/README.md").read_text("utf-8")
+    assert path.name == "README.md" or f"]({path.name})" in index
 
 
 def test_the_readme_says_in_its_first_ten_lines_what_it_is_for_and_for_whom() -> None:

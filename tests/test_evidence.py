@@ -597,8 +597,10 @@ def test_systemds_generator_understands_the_words(tmp_path: Path) -> None:
     root = tmp_path / "root"
     subprocess.run([program, f"--root={root}", "--", *words(tmp_path)], check=True, timeout=60)
     # The number in front is 90 in systemd 252 and 70 in 257.
-    files = {path.name.partition("-")[2]: path.read_text()
-             for path in (root / "run/systemd/network").iterdir()}
+    files = {
+        path.name.partition("-")[2]: path.read_text()
+        for path in (root / "run/systemd/network").iterdir()
+    }
     assert "Address=10.0.2.15/24" in files["eth1.network"]
     assert "DHCP=ipv4" in files["eth2.network"]
     assert "Address=192.168.7.2/30" in files["eth0.network"]

@@ -116,7 +116,7 @@ def test_a_second_up_is_refused_and_harms_nothing(bare_lab: Lab) -> None:
     put(bare_lab)
     script(bare_lab, "web/ifup", "alice")
     before = bare_lab.snapshot()
-    assert "there is an interface td-web already" in script(bare_lab, "web/ifup", "bob", status=4)
+    assert "the interface td-web exists already" in script(bare_lab, "web/ifup", "bob", status=4)
     bare_lab.assert_no_residue(before)
 
 

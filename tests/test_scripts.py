@@ -452,7 +452,7 @@ def test_run_says_what_is_missing_before_it_makes_the_tap(
     told = {
         "qemu": "error: qemu-stand-in is not installed",
         "file": "error: no file any.img can be read here",
-        "tapdraft": "error: tapdraft is not here",
+        "tapdraft": "error: tapdraft is not installed",
         "helper": "error: tapdraft-helper is not installed",
         "": "",
     }[missing]

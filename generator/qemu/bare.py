@@ -25,13 +25,13 @@ def groups(guest: Guest, attach: str) -> tuple[Group, ...]:
         Group("Its name.", (Option("-name", f"guest={doubled(guest.title)}"),)),
         network.group(guest, attach),
         network.further(guest),
-        Group("From the description, as they are.", tuple(pairs(disks.filled(guest)))),
+        Group("Arguments from the description, unchanged.", tuple(pairs(disks.filled(guest)))),
         disks.group(guest),
-        Group("The machine. What is not said here is as qemu has it.", tuple(_machine(guest))),
+        Group("The machine. Everything else is qemu's default.", tuple(_machine(guest))),
         devices.group(guest),
         Group("The screen's devices, from the description.", tuple(pairs(guest.graphics))),
         firmware.group(guest),
-        Group("What it starts, and what the kernel is told.", tuple(_start(guest))),
+        Group("What it boots, and the kernel's command line.", tuple(_start(guest))),
     )
 
 

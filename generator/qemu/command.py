@@ -35,7 +35,7 @@ def command(guest: Guest, attach: str = "run") -> tuple[Group, ...]:
         network.further(guest),
         _address(guest),
         devices.group(guest),
-        Group("From the description, as they are.", tuple(pairs(disks.filled(guest)))),
+        Group("Arguments from the description, unchanged.", tuple(pairs(disks.filled(guest)))),
     )
     return tuple(group for group in groups if group.options)
 
@@ -150,7 +150,9 @@ def _machine(guest: Guest) -> Group:
         # Or a guest that has just started waits for randomness.
         options.append(Option("-object", "rng-random,id=rng0,filename=/dev/urandom"))
         options.append(Option("-device", f"virtio-rng-{machine.bus},rng=rng0"))
-    return Group("The machine: exactly this, whatever qemu would add by itself.", tuple(options))
+    return Group(
+        "The machine: these devices, and none that qemu would add by itself.", tuple(options)
+    )
 
 
 def _start(guest: Guest) -> Group:
@@ -172,7 +174,7 @@ def _start(guest: Guest) -> Group:
             guest.append,
         )
         options.append(Option("-append", " ".join(word for word in words if word)))
-    return Group("What it starts, and what the kernel is told.", tuple(options))
+    return Group("What it boots, and the kernel's command line.", tuple(options))
 
 
 def _address(guest: Guest) -> Group:

@@ -10,7 +10,7 @@ from ..options import Group, Option, doubled
 WORD_FILE = "/dev/fd/4"  # where the script has the password of such a screen
 
 _PORT = re.compile(r"(tcp|listen):([1-9][0-9]{0,4})")
-_TERMINAL = "This terminal is its console. Ctrl-a x ends it, Ctrl-a h tells more."
+_TERMINAL = "This terminal is its console. Ctrl-a x ends qemu, Ctrl-a h lists more keys."
 
 
 def group(guest: Guest) -> Group:

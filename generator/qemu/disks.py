@@ -32,7 +32,7 @@ def group(guest: Guest) -> Group:
     options += _disks(guest)
     why = "Its disks. The format is named, never guessed from what the guest wrote."
     if guest.snapshot:
-        why += " What the guest writes goes when qemu ends."
+        why += " What the guest writes is discarded when qemu ends."
     return Group(why, tuple(options))
 
 

@@ -43,7 +43,7 @@ def group(guest: Guest) -> Group:
         ]
         if guest.firmware == "secure-boot":
             options.append(Option("-global", "driver=cfi.pflash01,property=secure,value=on"))
-        return Group("Its firmware; the variables are as new at each start.", tuple(options))
+        return Group("Its firmware. Each start begins with fresh variables.", tuple(options))
     options = []
     if guest.firmware:
         kind = "qcow2" if guest.firmware.endswith(".qcow2") else "raw"

@@ -17,13 +17,13 @@ from ..options import Group, Option, doubled, pairs
 from ..shell import Variable, Word, word
 
 _WHY_TAP = {
-    "run": "Its network: the tap is there already, so qemu runs no script.",
-    "helper": "Its network: qemu asks the helper for the tap, which goes when qemu ends.",
-    "hooks": "Its network: the tap is there; qemu runs the two scripts, as whoever started it.",
+    "run": "Its network: ifup has made the tap, so qemu runs no script.",
+    "helper": "Its network: qemu asks the helper for the tap, which disappears when qemu ends.",
+    "hooks": "Its network: the tap exists already. qemu runs ifup and ifdown as its own user.",
 }
 _WHY = {
-    "user": "Its network: qemu's own, which needs nothing of the host. Ports of 127.0.0.1 lead in.",
-    "bridge": "Its network: a bridge of the host; qemu-bridge-helper has to be allowed to use it.",
+    "user": "Its network: qemu's own. It needs nothing on the host; it forwards 127.0.0.1's ports.",
+    "bridge": "Its network: a bridge of the host, which qemu-bridge-helper must be allowed to use.",
     "none": "It has no network.",
 }
 

@@ -158,9 +158,9 @@ def _context(guest: Guest, added: addressing.Addition, dialect: str, attach: str
         "pid_file": addressing.dhcp_lease.pid_file(guest),
         "resolvers": RESOLVERS,
         "uplinks": " ".join(request.uplinks),
-        "uplinks_words": "as named"
+        "uplinks_words": "each of the uplinks named below"
         if request.uplinks
-        else "each interface that carries a default route then",
+        else "each interface that carries a default route at that time",
         "words": _RUN_WORDS[dialect, attach],
     }
 
@@ -198,14 +198,17 @@ def _command(guest: Guest, attach: str) -> list[dict[str, Any]]:
 
 
 _RUN_WORDS = {
-    ("helper", "run"): "The whole of it, as an ordinary user: ifup, qemu, and ifdown whatever "
-    "happens. The exit status is qemu's.",
-    ("helper", "helper"): "The whole of it, as an ordinary user: qemu, which asks the helper for "
-    "its tap, and then ifdown for what qemu's end leaves. The exit status is qemu's.",
-    ("helper", "hooks"): "The whole of it, as an ordinary user: ifup makes the tap, qemu runs ifup "
-    "again, which then changes nothing, and ifdown when it ends. ifdown is run once more here, in "
+    ("helper", "run"): "Runs the guest, as an ordinary user: ifup, then qemu, then ifdown "
+    "whatever happens. The exit status is qemu's.",
+    ("helper", "helper"): "Runs the guest, as an ordinary user: qemu, which asks the helper for "
+    "its tap, then ifdown, which clears what is left. The exit status is qemu's.",
+    ("helper", "hooks"): "Runs the guest, as an ordinary user: ifup makes the tap. qemu runs ifup "
+    "again, which changes nothing, and ifdown when it ends. This script runs ifdown once more, in "
     "case qemu was killed. The exit status is qemu's.",
-    ("nft", "run"): "The whole of it, started by root as run USER: ifup, qemu as USER, and ifdown "
+    (
+        "nft",
+        "run",
+    ): "Runs the guest. Root starts it as run USER: ifup, then qemu as USER, then ifdown "
     "whatever happens. The exit status is qemu's.",
 }
 

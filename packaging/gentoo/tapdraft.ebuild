@@ -58,7 +58,6 @@ src_install() {
 		fperms 0750 /usr/libexec/tapdraft/tapdraft-helper
 	fi
 	einstalldocs
-	dodoc doc/*.md
 }
 
 pkg_postinst() {

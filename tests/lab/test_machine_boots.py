@@ -13,7 +13,7 @@ from labsite import ROOT
 from tapdraft.generator.machines import MACHINES
 
 HOME = "/home/alice"
-# The machine, and Debian's architecture that its kernel is of. README.md tells the times.
+# The machine, and Debian's architecture that its kernel is of. doc/machines.md tells the times.
 BOOTS = {
     "x86_64": "amd64",
     "qemux86-64": "amd64",
@@ -74,7 +74,7 @@ def test_every_architecture_that_packaging_builds_a_guest_for_is_booted() -> Non
     assert set(known[1].split()) == set(BOOTS.values())
 
 
-def test_the_readme_says_which_machines_booted_and_why_others_did_not() -> None:
-    rows = re.findall(r"^\| ([a-z0-9_, -]+) \| .*\|$", (ROOT / "README.md").read_text(), re.M)
+def test_the_documents_say_which_machines_booted_and_why_others_did_not() -> None:
+    rows = re.findall(r"^\| ([a-z0-9_, -]+) \| .*\|$", (ROOT / "doc/machines.md").read_text(), re.M)
     told = [name for row in rows for name in row.split(", ") if name in MACHINES]
     assert sorted(told) == sorted(MACHINES)
