@@ -80,9 +80,9 @@ LINKING = -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed
 all: $(BUILD)/tapdraft-helper $(BUILD)/staged
 
 # The messages that load the firewall, so that the helper has only to send them.
-$(BUILD)/ruleset.bin: helper/ruleset.nft packaging/compile_ruleset.py Makefile
+$(BUILD)/ruleset.bin: helper/ruleset.nft tools/compile_ruleset.py Makefile
 	@mkdir -p $(BUILD)
-	$(PYTHON) -I packaging/compile_ruleset.py $< > $@.new
+	$(PYTHON) -I tools/compile_ruleset.py $< > $@.new
 	@mv $@.new $@
 
 $(BUILD)/tapdraft-helper: helper/launcher.c $(BUILD)/paths.h Makefile
@@ -95,7 +95,7 @@ $(BUILD)/tapdraft-helper-asan: helper/launcher.c tests/sanitize/options.c $(BUIL
 # Made each time and put in place when it differs, so that another PREFIX or PYTHON is noticed.
 $(BUILD)/paths.h: FORCE
 	@mkdir -p $(BUILD)
-	@$(PYTHON) -I packaging/launcher-paths $(HELPERDIR) $(SYSCONFDIR)/tapdraft > $@.new
+	@$(PYTHON) -I tools/launcher-paths $(HELPERDIR) $(SYSCONFDIR)/tapdraft > $@.new
 	@echo '#define WRAPPED $(WRAPPED)' >> $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
@@ -217,7 +217,7 @@ uninstall:
 # What git knows of, as it is in this folder. Where the source was unpacked from such an archive, what belongs
 # to it by name: not what was built or left there.
 SOURCES = .ci .clang-format .editorconfig .gitignore CHANGELOG.md CONTRIBUTING.md LICENSE Makefile README.md SECURITY.md doc \
-	generator helper man packaging pyproject.toml setup.cfg templates tests
+	generator helper man packaging pyproject.toml setup.cfg templates tests tools
 
 dist:
 	@mkdir -p $(BUILD)

@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def newest_python() -> str:
-    """A Python that has the newest releases of the libraries (see packaging/check)."""
+    """A Python that has the newest releases of the libraries (see tools/check)."""
     python = os.environ.get("TAPDRAFT_NEWEST", "")
     if not python:
         pytest.skip("TAPDRAFT_NEWEST names no Python")

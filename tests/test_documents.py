@@ -477,7 +477,8 @@ def test_the_readmes_commands_make_the_files_that_its_description_names(
     """To the letter, in a checkout, where a reader types them."""
     readme = (ROOT / "README.md").read_text("utf-8")
     (typed,) = re.findall(r"^    (folder=.*)\n    (cp .*)$", readme, re.M)
-    (tmp_path / "packaging").symlink_to(ROOT / "packaging")
+    for folder in ("packaging", "tools"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     (tmp_path / "net.toml").write_text(refresh.blocks(readme)["net.toml"])
     subprocess.run(["sh", "-ec", "\n".join(typed)], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)

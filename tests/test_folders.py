@@ -280,7 +280,7 @@ def test_what_a_killed_run_left_is_swept_once_nothing_uses_it(
 
 
 def cache(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    argv = ["sh", "-euc", ". packaging/cache; own_cache"]
+    argv = ["sh", "-euc", ". tools/cache; own_cache"]
     env = {"PATH": os.environ["PATH"], **environment}
     return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 

@@ -493,7 +493,7 @@ def hostile(stubbed: Site) -> str:
 def fixed(name: str) -> list[str]:
     """A list of the launcher's paths, as the build fixed it."""
     lines = subprocess.run(
-        [ROOT / "packaging/launcher-paths", f"{PREFIX}/lib/tapdraft", "/etc/tapdraft"],
+        [ROOT / "tools/launcher-paths", f"{PREFIX}/lib/tapdraft", "/etc/tapdraft"],
         check=True,
         capture_output=True,
         text=True,

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("helper", "generator", "templates")
-SCRIPTS = ("packaging/compile_ruleset.py", "packaging/completion/generate.py")
+SCRIPTS = ("tools/compile_ruleset.py", "packaging/completion/generate.py")
 
 
 def assert_silent(argv: list[str], folder: Path) -> None:

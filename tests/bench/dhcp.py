@@ -1,6 +1,6 @@
 """How long a guest waits for its address, and what the responder costs. Not part of the test suite.
 
-    /usr/bin/python3 -m pytest -qs tests/bench/dhcp.py  (needs pytest: see packaging/requires)
+    /usr/bin/python3 -m pytest -qs tests/bench/dhcp.py  (needs pytest: see tools/requires)
 
 The installed command, in both forms: as the scripts start it, and as a user does; beside it the
 module without the command around it. Through the real ruleset, between two taps: what a guest adds

@@ -1,6 +1,6 @@
 """How long an `up` takes, beside what a user would do instead. Not part of the test suite.
 
-    /usr/bin/python3 -m pytest -qs tests/bench/up.py     (needs pytest: packaging/check installs it)
+    /usr/bin/python3 -m pytest -qs tests/bench/up.py     (needs pytest: tools/check installs it)
 
 Ratios count, not milliseconds: both sides of a ratio are measured in turn, in the same run.
 """

@@ -68,7 +68,7 @@ class Wired:
                 dirs_exist_ok=True,
                 ignore=shutil.ignore_patterns("__pycache__"),
             )
-        compiler = [PYTHON, ROOT / "packaging/compile_ruleset.py", ROOT / "helper/ruleset.nft"]
+        compiler = [PYTHON, ROOT / "tools/compile_ruleset.py", ROOT / "helper/ruleset.nft"]
         done = subprocess.run(compiler, check=True, capture_output=True)
         lab.write(f"{MODULES}/tapdraft/helper/ruleset.bin", done.stdout)
         self.helper("up", "web", *(network or (f"{HOST}/30", GUEST))).check()

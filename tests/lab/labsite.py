@@ -1,6 +1,6 @@
 """A machine within the machine: tapdraft installed for real, users, a syslog, nothing kept.
 
-One mount namespace for the whole test session, laid out by packaging/sandbox, so `make install`,
+One mount namespace for the whole test session, laid out by tools/sandbox, so `make install`,
 a policy or a new user never reach the machine's own files.
 """
 
@@ -115,7 +115,7 @@ class Site:
             self.space = Namespace(
                 ["unshare", "--mount", "--net", "--propagation", "private"],
                 'sh "$1" "$2"',
-                str(ROOT / "packaging/sandbox"),
+                str(ROOT / "tools/sandbox"),
                 scratch,
             )
         self.syslog = Syslog(self.path("/dev/log"))
@@ -171,14 +171,14 @@ class Site:
         """The test guest for `arch` (amd64, arm64), built once and cached on the machine."""
         if arch not in self._guests:
             built = subprocess.run(
-                ["sh", str(ROOT / "packaging/guest"), "--arch", arch],
+                ["sh", str(ROOT / "tools/guest"), "--arch", arch],
                 check=False,
                 capture_output=True,
                 text=True,
                 stdin=subprocess.DEVNULL,
             )
             if built.returncode:
-                pytest.fail(f"packaging/guest failed:\n{built.stderr}")
+                pytest.fail(f"tools/guest failed:\n{built.stderr}")
             folder = f"/usr/share/tapdraft-guest/{arch}"
             for name in ("vmlinuz", "initrd"):
                 self.write(f"{folder}/{name}", Path(built.stdout.strip(), name).read_bytes())

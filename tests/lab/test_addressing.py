@@ -387,7 +387,7 @@ def disk(lab: Lab, requires: Callable[..., None]) -> str:
     """The path, inside the lab, of a disk image that has everything it starts from inside."""
     requires("mmdebstrap", "syslinux", "mcopy", "mkfs.vfat", "sfdisk", "mke2fs")
     built = subprocess.run(
-        ["sh", ROOT / "packaging/guest-disk"], check=False, text=True, stdout=subprocess.PIPE
+        ["sh", ROOT / "tools/guest-disk"], check=False, text=True, stdout=subprocess.PIPE
     )
     assert built.returncode == 0
     path = lab.write("/home/disk.img", "")
@@ -494,7 +494,7 @@ def newer_disk(lab: Lab, requires: Callable[..., None]) -> str:
     """The same of Debian 13, whose systemd, 257, reads the address; UEFI starts it, too."""
     requires("mmdebstrap", "syslinux", "mcopy", "mkfs.vfat", "sfdisk", "mke2fs")
     built = subprocess.run(
-        ["sh", ROOT / "packaging/guest-disk", "--suite=trixie"],
+        ["sh", ROOT / "tools/guest-disk", "--suite=trixie"],
         check=False,
         text=True,
         stdout=subprocess.PIPE,

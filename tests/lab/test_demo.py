@@ -1,4 +1,4 @@
-"""packaging/demo keeps what it promises, and says so when it cannot."""
+"""tools/demo keeps what it promises, and says so when it cannot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEFT_OUT = shutil.ignore_patterns(".git", "__pycache__", ".*_cache", ".hypothesi
 
 def demo(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", str(tree / "packaging/demo"), *arguments],
+        ["sh", str(tree / "tools/demo"), *arguments],
         check=False,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -38,7 +38,7 @@ def tree(tmp_path: Path, requires: Callable[..., None]) -> Path:
 
 
 def change(tree: Path, old: str, new: str) -> None:
-    script = tree / "packaging/demo"
+    script = tree / "tools/demo"
     text = script.read_text()
     assert old in text
     script.write_text(text.replace(old, new))

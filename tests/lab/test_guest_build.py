@@ -1,4 +1,4 @@
-"""packaging/guest, with a made-up distribution in place of apt's servers."""
+"""tools/guest, with a made-up distribution in place of apt's servers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Distribution:
         return subprocess.run(
             [
                 "sh",
-                str(ROOT / "packaging/guest"),
+                str(ROOT / "tools/guest"),
                 "--arch",
                 "amd64",
                 "--cache",

@@ -69,7 +69,7 @@ def test_each_architecture_boots_on_its_tap_and_pings_through_nat(
 
 
 def test_every_architecture_that_packaging_builds_a_guest_for_is_booted() -> None:
-    known = re.search(r"known are ([a-z0-9 ]+)", (ROOT / "packaging/guest").read_text())
+    known = re.search(r"known are ([a-z0-9 ]+)", (ROOT / "tools/guest").read_text())
     assert known is not None
     assert set(known[1].split()) == set(BOOTS.values())
 

@@ -38,7 +38,7 @@ def bare_machine(bare_site: Site) -> Iterator[Lab]:
 
 
 def test_the_tutorial_installs_packages_that_the_tests_use_too() -> None:
-    known = (ROOT / "packaging/requires").read_text()
+    known = (ROOT / "tools/requires").read_text()
     readme = packages((ROOT / "README.md").read_text("utf-8"))
     assert readme <= packages(TEXT)
     for name in packages(TEXT) - {"fdisk", "e2fsprogs", "syslinux-common", "mtools"}:
@@ -50,7 +50,7 @@ def test_the_tutorial_leads_to_a_guest_with_ssh_and_leaves_nothing(
 ) -> None:
     requires("mmdebstrap", "syslinux", "mcopy", "mkfs.vfat", "sfdisk", "mke2fs", "ssh")
     # In the cache, so that the tutorial's own call only has to print its name.
-    subprocess.run(["sh", ROOT / "packaging/guest-disk"], check=True, stdout=subprocess.PIPE)
+    subprocess.run(["sh", ROOT / "tools/guest-disk"], check=True, stdout=subprocess.PIPE)
     lab = bare_machine
     said = ""
     running: list[Guest] = []

@@ -60,8 +60,9 @@ def recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_shellcheck_finds_nothing_in_scripts(requires: Callable[..., None], script: str) -> None:
     requires("shellcheck", "checkbashisms")
-    run("shellcheck", "-x", PACKAGING / script)
-    run("checkbashisms", "-f", PACKAGING / script)
+    path = next(path for path in (PACKAGING / script, ROOT / "tools" / script) if path.is_file())
+    run("shellcheck", "-x", path)
+    run("checkbashisms", "-f", path)
 
 
 def test_shellcheck_finds_nothing_in_recipes(recipes: Path, requires: Callable[..., None]) -> None:
@@ -201,7 +202,12 @@ def test_the_version_is_written_in_one_place() -> None:
     number = re.compile(rf"(?<![\d.]){re.escape(__version__)}(?![\d.])")
     kinds = {".py", ".cfg", ".toml", ".c", ".j2", ".1", ".5", ".8"}
     files = [path for path in ROOT.rglob("*") if path.suffix in kinds or path.name == "Makefile"]
-    files += [path for path in PACKAGING.rglob("*") if "__pycache__" not in path.parts]
+    files += [
+        path
+        for folder in (PACKAGING, ROOT / "tools")
+        for path in folder.rglob("*")
+        if "__pycache__" not in path.parts
+    ]
     ours = [
         path
         for path in files

@@ -203,17 +203,15 @@ TERMS = {
     + _payload(2, 13, 1)
     + _mask(b"\x17")
     + _compare(b"\x02", _UNEQUAL),
-    "@nh,96,32 set @th,192,32": _IPV4
-    + _payload(2, 24, 4)
+    "@nh,96,32 set @th,192,32": _payload(2, 24, 4)
     + _expression(
         "payload",
         number(5, _REGISTER),
         number(2, 1),
         number(3, _SADDR),
         number(4, 4),
-        number(6, 1),
-        number(7, 10),
-        number(8, 1),
+        number(6, 0),
+        number(7, 0),
     ),
     "ip saddr 0.0.0.0": _address(_SADDR, "00000000"),
     "ip daddr 127.0.0.0/8": _IPV4 + _payload(1, _DADDR, 1) + _compare(b"\x7f"),
