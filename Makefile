@@ -216,7 +216,7 @@ uninstall:
 
 # What git knows of, as it is in this folder. Where the source was unpacked from such an archive, what belongs
 # to it by name: not what was built or left there.
-SOURCES = .ci .clang-format .editorconfig .gitignore CHANGELOG.md CONTRIBUTING.md LICENSE Makefile README.md SECURITY.md doc \
+SOURCES = .ci .clang-format .editorconfig .gitignore .pre-commit-config.yaml CHANGELOG.md CONTRIBUTING.md LICENSE Makefile README.md SECURITY.md doc \
 	generator helper man packaging pyproject.toml setup.cfg templates tests tools
 
 dist:
