@@ -205,8 +205,8 @@ def test_the_privileged_folder_holds_the_helper_and_nothing_else(
     names = {name for name in contents(ordinary[0]) if name.startswith(f"{HELPERDIR}/")}
     folder = f"{HELPERDIR}/tapdraft/helper"
     sources = {
-        f"{folder}/{path.name}"
-        for path in (ROOT / "helper").iterdir()
+        f"{folder}/{path.relative_to(ROOT / 'helper')}"
+        for path in (ROOT / "helper").rglob("*")
         if path.suffix in (".py", ".nft")
     }
     compiled = {

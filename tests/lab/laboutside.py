@@ -14,6 +14,12 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
+def say(*words: object) -> None:
+    """A line in one write: print() writes the end of the line apart, and threads run between."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
 class Page(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = f"hello from outside\nyou are {self.client_address[0]}\n".encode()
@@ -23,7 +29,7 @@ class Page(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        print("http", *self.client_address, format % args, flush=True)
+        say("http", *self.client_address, format % args)
 
 
 class Names(socketserver.BaseRequestHandler):
@@ -41,7 +47,7 @@ class Names(socketserver.BaseRequestHandler):
         head = query[:2] + struct.pack("!HHHHH", 0x8580 | (0 if known else 3), 1, int(wanted), 0, 0)
         record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + socket.inet_aton(sys.argv[1])
         sock.sendto(head + query[12:end] + (record if wanted else b""), self.client_address)
-        print("dns", *self.client_address, ".".join(labels), flush=True)
+        say("dns", *self.client_address, ".".join(labels))
 
 
 def main() -> None:
@@ -51,7 +57,7 @@ def main() -> None:
         servers.append(socketserver.ThreadingUDPServer((address, 53), Names))
     for server in servers:
         threading.Thread(target=server.serve_forever).start()
-    print("listening", flush=True)
+    say("listening")
 
 
 main()

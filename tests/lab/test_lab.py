@@ -88,8 +88,10 @@ def test_outside_does_not_know_the_guests(bare_lab: Lab) -> None:
 
 def test_everything_that_was_started_ends_with_the_lab(bare_site: Site) -> None:
     lab = Lab(bare_site)
-    lab.start(["setsid", "-f", "sleep", "1000"])
-    lab.start(["sleep", "1000"], netns="outside")
+    # Each says when it is there: nsenter takes a while to enter the namespaces.
+    there = ["sh", "-c", "echo there; exec sleep 1000"]
+    for started in (lab.start(["setsid", "-f", *there]), lab.start(there, netns="outside")):
+        started.expect("there", 60)
     lab.start(["busybox", "httpd", "-p", "127.0.0.1:8080", "-h", "/"])
     inside = lab.host.inhabitants() + lab.outside.inhabitants() + [lab.host.pid, lab.outside.pid]
     assert len(inside) >= 4
